@@ -1,0 +1,58 @@
+"""A stage's output on disk, found again by its fingerprint: how a run resumes where it was killed.
+
+The fingerprint holds the stage, its hand-raised version, the options that it reads and the fingerprints of its inputs;
+never paths, times or the package's version.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import storage
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage: its name, its fingerprint, its folder."""
+
+    name: str
+    fingerprint: str
+    folder: Path
+
+    def read(self, file: str = "result.json") -> Any:
+        return storage.read_json(self.folder / file)
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Finished stages under ``root``, one folder each: ``root/NAME-FINGERPRINT``."""
+
+    root: Path
+
+    def get(self, name: str, inputs: Mapping[str, Any], make: Callable[[Path, Path], None], *, version: int = 1) -> Stage:
+        """Return the finished stage; where there is none, call ``make(folder, scratch)`` to fill ``folder``.
+
+        ``scratch`` is a folder that survives a kill, for checkpoints; it goes away when the stage is complete.
+        """
+        fingerprint = storage.digest(name, version, inputs)
+        folder = self.root / f"{name}-{fingerprint[:16]}"
+        if storage.read_manifest(folder) is None:
+            with (
+                self.scratch(folder) as scratch,
+                storage.new_folder(folder, {"stage": name, "fingerprint": fingerprint}, point=f"stage.{name.partition('.')[0]}") as partial,
+            ):
+                make(partial, scratch)
+        return Stage(name, fingerprint, folder)
+
+    @contextmanager
+    def scratch(self, folder: Path) -> Iterator[Path]:
+        scratch = folder.with_name(f"{folder.name}.scratch")
+        with storage.disk_errors(scratch):
+            scratch.mkdir(parents=True, exist_ok=True)
+        yield scratch
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,109 @@
+"""The protocols at the borders: what a task, a teacher, a student, a predictor, a metric and an engine promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from .records import Answer, Example, Field, Head, Want
+
+
+class BadRow(Exception):
+    """A row of data that can't be used; the argument is the reason, one of few short phrases, so that they can be counted."""
+
+
+class Task(Protocol):
+    """What is asked: how a row is read, what a student puts out, how an answer is judged. Nothing else knows the kind of data."""
+
+    name: str
+
+    def columns(self, given: Mapping[str, str]) -> Mapping[str, str]:
+        """Return role -> column with defaults filled in; raises UserError for a role that the task lacks."""
+
+    def read(self, row: Mapping[str, Any], columns: Mapping[str, str], place: str) -> Example:
+        """Turn one row into an example, or raise :class:`BadRow` with the reason."""
+
+    def text(self, example: Example) -> str:
+        """Return the words of an example, for near-duplicate search and display; empty where there are none."""
+
+    def head(self, examples: Sequence[Example]) -> Head:
+        """Return the head that these examples' gold answers call for."""
+
+    def encode(self, examples: Sequence[Example], head: Head) -> np.ndarray:
+        """Return gold answers as integers *Shape:* (n,), -1 where there is none."""
+
+    def decide(self, logprobs: np.ndarray) -> np.ndarray:
+        """Turn log-probabilities (n, width) into decisions (n,)."""
+
+    def metrics(self, head: Head) -> Mapping[str, Metric]:
+        """Return the metrics by name; the first is the task's main one."""
+
+
+class Metric(Protocol):
+    """A quality as per-example sufficient statistics and a way to combine their sum: one bootstrap serves all metrics."""
+
+    name: str
+    higher_is_better: bool
+    proportion: bool  # True when each row counts 0 or 1, so that score intervals for proportions apply
+
+    def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
+        """Return float64 *Shape:* (n, s) from gold (n,) and log-probabilities (n, classes)."""
+
+    def combine(self, sums: np.ndarray) -> np.ndarray:
+        """Return the metric *Shape:* (...) from summed statistics *Shape:* (..., s)."""
+
+
+class Teacher(Protocol):
+    """Who knows. Answers come in any order, keyed by example id; every example asked gets exactly one answer."""
+
+    name: str
+    labels: tuple[str, ...]  # in the order of the log-probabilities that it gives
+
+    def identity(self) -> str:
+        """Return the digest of all that its answers depend on: weights, processor, precision, template."""
+
+    def offers(self) -> frozenset[str]:
+        """Return the kinds of :class:`Want` that it can answer."""
+
+    def request(self, example: Example) -> bytes:
+        """Return the canonical rendered request: what it is really asked for this example."""
+
+    def answer(self, examples: Sequence[Example], wants: Sequence[Want]) -> Iterator[tuple[str, Answer]]: ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return parameters, size_bytes, licence and what else is worth showing; None for what can't be known."""
+
+
+class Predictor(Protocol):
+    """The shipped thing: fields in, log-probabilities out; numpy and ONNX Runtime only."""
+
+    labels: tuple[str, ...]
+
+    def predict(self, rows: Sequence[Mapping[str, Field]]) -> np.ndarray:
+        """Return calibrated log-probabilities *Shape:* (n, classes) float32."""
+
+
+class Objective(Protocol):
+    """A term of the training loss."""
+
+    needs: frozenset[Want]
+
+    def __call__(self, student_output: Any, answers: Mapping[Want, Any], batch: Any) -> tuple[Any, Any]:
+        """Return (sum, count) over supervised units, never a mean."""
+
+
+class Engine(Protocol):
+    """Where work runs. ``ref`` is "module:function", specs are JSON: no closures, so that processes and clusters can carry it."""
+
+    def run(self, ref: str, spec: Mapping[str, Any], *, threads: int | None = None) -> Any: ...
+
+    def map(self, ref: str, specs: Sequence[Mapping[str, Any]], *, threads: int | None = None) -> list[Any]: ...
+
+
+Progress = Callable[[float, float, str], None]  # done, total, detail
+
+
+def silent(done: float, total: float, detail: str = "") -> None:
+    """The progress that nobody watches."""

@@ -1,0 +1,223 @@
+"""What crosses borders between stages: plain frozen records, standard library and numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+
+from .errors import SealedError
+from .storage import canonical, sha256_bytes
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A field that is a file (an image, a sound): known by its content, found by its path."""
+
+    sha256: str
+    path: Path
+
+    def canonical(self) -> dict[str, str]:
+        return {"sha256": self.sha256}  # never the path: moving a file makes no new example
+
+
+Field = str | Sequence[Any] | Blob
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input: its fields, what people say the answer is, and where it came from.
+
+    ``id`` is the sha256 of the canonical fields, so equal inputs have equal ids wherever they stand.
+    """
+
+    id: str
+    fields: Mapping[str, Field]
+    gold: Any | None = None
+    group: str | None = None
+    place: str = ""  # "train.jsonl:17", for people
+    columns: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType({})
+    )  # other columns of the row, by which results may be sliced
+
+    @staticmethod
+    def make(
+        fields: Mapping[str, Field], *, gold: Any | None = None, group: str | None = None, place: str = "",
+        columns: Mapping[str, str] = MappingProxyType({}),
+    ) -> Example:  # fmt: skip
+        return Example(field_digest(fields), MappingProxyType(dict(fields)), gold, group, place, MappingProxyType(dict(columns)))
+
+
+def field_digest(fields: Mapping[str, Field]) -> str:
+    """Return the sha256 (hex) of the canonical form of ``fields``."""
+    plain = {name: value.canonical() if isinstance(value, Blob) else value for name, value in fields.items()}
+    return sha256_bytes(canonical(plain))
+
+
+@dataclass(frozen=True)
+class Want:
+    """One thing that an objective needs to know of the teacher. Each is a column family of the store.
+
+    ``logprobs``: (units, classes) float32, natural log, normalised; ``hidden``: (tokens, width) of ``layer``
+    (0 = embeddings); ``vector``: (1, width). ``sample`` numbers repeated answers to one input.
+    """
+
+    kind: Literal["logprobs", "hidden", "vector", "text", "qkv", "rationale"]
+    layer: int | None = None
+    top_k: int | None = None
+    sample: int = 0
+
+    @property
+    def key(self) -> str:
+        parts = [self.kind, *(f"{name}={value}" for name, value in (("layer", self.layer), ("top_k", self.top_k)) if value is not None)]
+        return ":".join(parts + ([f"sample={self.sample}"] if self.sample else []))
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the teacher said: for each want an array whose first axis is that want's units."""
+
+    arrays: Mapping[Want, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The teacher would not answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """No answer could be had; asking again may help."""
+
+    reason: str
+
+
+Answer = Answered | Refused | Failed
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a student must put out. ``classes``: one score for each label, in the order of ``labels``."""
+
+    kind: Literal["classes"]
+    labels: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows that may be looked at: train, validation, calibration or the pool. Never the test rows."""
+
+    name: Literal["train", "validation", "calibration", "unlabeled"]
+    examples: tuple[Example, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[Example]:
+        return iter(self.examples)
+
+    @property
+    def digest(self) -> str:
+        return rows_digest(self.examples)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What was fixed before the test rows were opened: the requirement, the rows and the analysis, in a file that exists."""
+
+    hash: str
+    test_hash: str
+    time: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class SealedSplit:
+    """The test rows, closed until the analysis is registered. It has a size and a digest, and nothing that could choose.
+
+    ``load`` reads the rows; only :meth:`open` calls it.
+    """
+
+    digest: str
+    size: int
+    load: Callable[[], tuple[Example, ...]] = field(repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def open(self, registration: Registration) -> tuple[Example, ...]:
+        """Return the rows. Raises :class:`SealedError` unless ``registration`` is for these rows and is on disk."""
+        if registration.test_hash != self.digest or not registration.path.is_file():
+            raise SealedError("the test rows were asked for before their analysis was registered", place=str(registration.path))
+        rows = self.load()
+        if rows_digest(rows) != self.digest:
+            raise SealedError("the test rows are not those that were registered", place=str(registration.path))
+        return rows
+
+
+def rows_digest(examples: Sequence[Example]) -> str:
+    """Return the sha256 over ids, gold, groups and columns in order: what any use of the rows depends on."""
+    return sha256_bytes(canonical([[e.id, e.gold, e.group, dict(e.columns)] for e in examples]))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported model, ready to answer: a folder, and what was done to make it.
+
+    ``folder`` holds ``artifact.json`` (format, preprocessing, head, temperature), ``model.onnx`` and, where it has
+    one, ``tokenizer.json``.
+    """
+
+    folder: Path
+    precision: Literal["fp32", "int8"]
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the requirement, decided: the value, its bounds, and whether it holds."""
+
+    name: str
+    required: float
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    status: Literal["pass", "fail", "inconclusive"]
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its bounds; ``n`` counts the independent units behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int = 0
+    method: str = ""
+
+
+@dataclass
+class Usage:
+    """Calls to the teacher and what they cost; ``possibly_paid`` counts calls that a kill left unsettled."""
+
+    teacher_calls: int = 0
+    cached_calls: int = 0
+    possibly_paid: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float = 0.0
+    extra: dict[str, float] = field(default_factory=dict)
