@@ -7,8 +7,7 @@ never paths, times or the package's version.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,17 +41,16 @@ class Cache:
         fingerprint = storage.digest(name, version, inputs)
         folder = self.root / f"{name}-{fingerprint[:16]}"
         if storage.read_manifest(folder) is None:
-            with (
-                self.scratch(folder) as scratch,
-                storage.new_folder(folder, {"stage": name, "fingerprint": fingerprint}, point=f"stage.{name.partition('.')[0]}") as partial,
-            ):
-                make(partial, scratch)
+            with storage.locked(self.root / "locks" / folder.name, what="run", wait=True):
+                if storage.read_manifest(folder) is None:  # another process may have made it while we waited
+                    self._make(name, fingerprint, folder, make)
         return Stage(name, fingerprint, folder)
 
-    @contextmanager
-    def scratch(self, folder: Path) -> Iterator[Path]:
+    def _make(self, name: str, fingerprint: str, folder: Path, make: Callable[[Path, Path], None]) -> None:
         scratch = folder.with_name(f"{folder.name}.scratch")
         with storage.disk_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
-        yield scratch
+        point = f"stage.{name.partition('.')[0]}"
+        with storage.new_folder(folder, {"stage": name, "fingerprint": fingerprint}, point=point) as partial:
+            make(partial, scratch)
         shutil.rmtree(scratch, ignore_errors=True)

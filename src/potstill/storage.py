@@ -223,14 +223,17 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, what: str = "run") -> Iterator[None]:
-    """Hold ``folder`` alone, or raise :class:`LockedError` naming the process that has it. A killed holder holds nothing."""
+def locked(folder: Path, *, what: str = "run", wait: bool = False) -> Iterator[None]:
+    """Hold ``folder`` alone; where another process has it, wait for it or raise :class:`LockedError` naming it.
+
+    A killed holder holds nothing.
+    """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             owner = os.pread(handle, 100, 0).decode(errors="replace").strip() or "unknown"
             raise LockedError(

@@ -1,0 +1,69 @@
+"""Step 1: the data, read, cleaned, split and sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import rng, storage
+from ..cache import Stage
+from ..lookup import load
+from ..records import Example, Head, SealedSplit, Split
+from ..workspace import Workspace
+
+FILES = ("train", "validation", "calibration", "test", "unlabeled")
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows by what they may be used for, what a student must put out, and the data card."""
+
+    stage: Stage
+    train: Split
+    validation: Split
+    calibration: Split
+    unlabeled: Split
+    test: SealedSplit
+    head: Head
+    card: dict[str, Any]
+
+    @property
+    def has_gold(self) -> bool:
+        """Whether quality can be told: every role that judges has gold answers."""
+        return all(example.gold is not None for example in self.validation) and bool(self.card["has_gold"]["test"])
+
+    @property
+    def teaches_gold(self) -> bool:
+        return any(example.gold is not None for example in self.train)
+
+    def halves(self) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+        """Return the calibration rows in two halves, by hash of the group or the row: for the temperature, and for a cascade's policy."""
+        side = [rng.integer(0, "calibration", example.group or example.id) % 2 == 0 for example in self.calibration]
+        rows = self.calibration.examples
+        return tuple(r for r, first in zip(rows, side) if first), tuple(r for r, first in zip(rows, side) if not first)
+
+
+def prepare(work: Workspace) -> Data:
+    """Read the user's files; the stage is found again as long as their contents and the options stay."""
+    spec = work.recipe.data
+    options = spec.model_dump(mode="json", by_alias=True, exclude=set(FILES))
+    files = {role: [_digest(path) for path in _paths(getattr(spec, role))] for role in FILES}
+
+    def make(folder: Path, scratch: Path) -> None:
+        with work.log.stage("data", "reading the data"):
+            load("potstill.dataset.prepare:prepare")(spec, work.task, folder, work.log)
+
+    stage = work.cache.get("data", {"task": work.recipe.task, "options": options, "files": files}, make)
+    found = load("potstill.dataset.prepare:load")(stage.folder)
+    head = Head("classes", tuple(found.card["labels"]))
+    return Data(stage, found.train, found.validation, found.calibration, found.unlabeled, found.test, head, found.card)
+
+
+def _paths(value: str | list[str] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _digest(path: str) -> str:
+    place = Path(path)
+    return storage.sha256_folder(place) if place.is_dir() else storage.sha256_file(place)

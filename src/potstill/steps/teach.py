@@ -1,0 +1,144 @@
+"""Steps 2 to 4: the teacher is adapted to the task, measured against the simplest models, and asked for answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import storage
+from ..cache import Stage
+from ..contracts import Teacher
+from ..errors import TeacherError
+from ..lookup import load
+from ..records import Answered, Example, Usage, Want
+from ..workspace import Workspace
+from .data import Data
+
+LOGPROBS = Want("logprobs")
+
+
+@dataclass
+class Teaching:
+    """The teacher of a run: found by its fingerprint, opened (with all that it needs) only when it is asked."""
+
+    work: Workspace
+    data: Data
+    source: Path | None  # the model as given, before it was adapted: where controls start
+    folder: Path | None  # the model that is asked
+    adapted: Stage | None
+    fingerprint: str
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        teacher: Teacher = load("potstill.teachers.build:build")(
+            self.work.recipe.teacher, self.data.head, folder=self.folder, threads=self.work.threads
+        )
+        return teacher
+
+    def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
+        """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
+        store = load("potstill.labels.store:LabelStore")(storage.home() / "labels")
+        answers = load("potstill.labels.ask:ask")(
+            self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote
+        )
+        if count:
+            self.work.usage = add(self.work.usage, answers.usage)
+        return answers
+
+    def logprobs(self, examples: Sequence[Example], *, count: bool = True) -> np.ndarray:
+        """Return the teacher's log-probabilities *Shape:* (n, classes); a row of NaN where it gave no answer."""
+        answers = self.ask(examples, [LOGPROBS], count=count)
+        out = np.full((len(examples), self.data.head.width), np.nan, np.float32)
+        known = [i for i, example in enumerate(examples) if isinstance(answers.of(example.id), Answered)]
+        if known:
+            out[known] = answers.array([examples[i].id for i in known], LOGPROBS)
+        return out
+
+    @property
+    def _remote(self) -> bool:
+        return self.work.recipe.teacher.kind == "endpoint"
+
+    def close(self) -> None:
+        """Let go of the model, if it was opened."""
+        self.__dict__.pop("teacher", None)
+
+
+def adapt(work: Workspace, data: Data) -> Teaching:
+    """Give the teacher a head for the task where the recipe says so; recipes over the same data and teacher share it."""
+    spec = work.recipe.teacher
+    if spec.kind != "model":
+        files = [storage.sha256_file(Path(path)) for path in ([spec.path] if isinstance(spec.path, str) else spec.path)]
+        return Teaching(work, data, None, None, None, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.labels))
+    source = Path(spec.model)
+    weights = storage.sha256_folder(source)
+    if spec.adapt is None:
+        return Teaching(work, data, source, source, None, storage.digest(_asked(spec), weights, data.head.labels))
+
+    def make(folder: Path, scratch: Path) -> None:
+        with work.log.stage("adapt", "adapting the teacher to the task"):
+            history = load("potstill.training.adapt:adapt")(
+                spec, data.train, data.validation, data.head, task=work.task, source=source, fields=fields(data), folder=folder / "model",
+                scratch=scratch, seed=work.recipe.seeds[0], threads=work.threads, progress=work.progress("adapt"), log=work.log,
+            )  # fmt: skip
+            storage.write_json(folder / "result.json", history)
+
+    inputs = {
+        "adapt": spec.adapt.model_dump(mode="json"), "max_length": spec.max_length, "weights": weights, "train": data.train.digest,
+        "validation": data.validation.digest, "labels": data.head.labels, "seed": work.recipe.seeds[0],
+    }  # fmt: skip
+    stage = work.shared.get("adapt", inputs, make)
+    return Teaching(work, data, source, stage.folder / "model", stage, storage.digest(_asked(spec), stage.fingerprint, data.head.labels))
+
+
+def _asked(spec: Any) -> Any:
+    """Return the options of a model teacher that its answers depend on."""
+    return spec.model_dump(mode="json", exclude={"model", "adapt", "batch_size", "license", "output_license", "usd_per_1000"})
+
+
+def fields(data: Data) -> tuple[str, ...]:
+    """Return the names of the fields that every example has."""
+    return tuple(data.train.examples[0].fields)
+
+
+def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
+    """Measure the teacher on validation rows against the majority and the cheapest floor, before anything is spent on students.
+
+    Raises :class:`TeacherError` for a teacher at chance.
+    """
+
+    def make(folder: Path, scratch: Path) -> None:
+        with work.log.stage("measure", "measuring the teacher against the floor"):
+            np.savez(folder / "teacher.npz", validation=teaching.logprobs(data.validation.examples), calibration=teaching.logprobs(data.calibration.examples))
+            result = {"facts": dict(teaching.teacher.facts())}
+            if data.teaches_gold:
+                result["floor"] = _floor(work, data, folder)
+            storage.write_json(folder / "result.json", result)
+
+    stage = work.cache.get("standing", {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}, make)
+    return stage
+
+
+def _floor(work: Workspace, data: Data, folder: Path) -> dict[str, Any]:
+    gold = [example for example in data.train if example.gold is not None]
+    text = work.task.text
+    fitted = load("potstill.baselines.floor:floor")(
+        [text(e) for e in gold], work.task.encode(gold, data.head), classes=data.head.width, seed=work.recipe.seeds[0]
+    )
+    np.savez(folder / "floor.npz", validation=fitted.predict_logprobs([text(e) for e in data.validation]))
+    return {"size_bytes": fitted.size_bytes, "seconds": fitted.fit_seconds}
+
+
+def add(left: Usage, right: Usage) -> Usage:
+    """Return the sum of two usages."""
+    names = ("teacher_calls", "cached_calls", "possibly_paid", "tokens_in", "tokens_out", "usd")
+    return Usage(**{name: getattr(left, name) + getattr(right, name) for name in names})
+
+
+def refuse_at_chance(standing: Any) -> None:
+    if standing.status == "refuse":
+        raise TeacherError(standing.message, remedy="adapt it (`adapt: {how: finetune}`), check its labels, or choose another teacher")

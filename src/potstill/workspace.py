@@ -1,0 +1,56 @@
+"""Where a run works: its recipe, its folder, its caches, its log. Handed from step to step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import storage
+from .cache import Cache
+from .contracts import Engine, Progress, Task
+from .lookup import load
+from .recipe.recipe import Recipe
+from .records import Usage
+from .runlog import RunLog
+
+
+@dataclass
+class Workspace:
+    """A run at work. ``usage`` counts this invocation's calls to the teacher."""
+
+    recipe: Recipe
+    task: Task
+    folder: Path
+    log: RunLog
+    engine: Engine
+    offline: bool = False
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def cache(self) -> Cache:
+        """The stages of this run."""
+        return Cache(self.folder / "stages")
+
+    @property
+    def shared(self) -> Cache:
+        """The stages that every recipe over the same data and teacher shares: adapted teachers."""
+        return Cache(storage.home() / "stages")
+
+    @property
+    def threads(self) -> int:
+        return self.recipe.threads or os.cpu_count() or 1
+
+    def progress(self, stage: str) -> Progress:
+        return lambda done, total, detail="": self.log.progress(stage, done, total, detail)
+
+
+@contextmanager
+def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool) -> Iterator[Workspace]:
+    """Hold the run's folder alone while working in it; raises LockedError where another run has it."""
+    with storage.locked(folder):
+        log.path = folder / "events.jsonl"
+        task = load("potstill.tasks:task")(recipe.task)
+        yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), offline)

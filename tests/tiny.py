@@ -1,0 +1,55 @@
+"""Tiny models made in the test: random weights, a WordPiece vocabulary of letters and about a hundred common words."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import BertWordPieceTokenizer
+from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
+
+WORDS = (
+    "the a an and or not of to in on at by for with from is are was were be been it this that these those he she we you they i "
+    "good bad great poor fine awful best worst love hate like film movie book food service price room staff order pain fever heart "
+    "lung blood bone skin eye ear acute chronic disease left right upper lower red green blue black white big small new old first last "
+    "one two three four five many few very really quite never always cat dog bird fish tree house car road water sun day night man woman "
+    "child time year work play run walk see say go come make"
+).split()
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+PIECES = (*string.ascii_lowercase, *string.digits, *".,!?'-:;()")
+VOCABULARY = tuple(dict.fromkeys((*SPECIAL, *PIECES, *(f"##{c}" for c in string.ascii_lowercase + string.digits), *WORDS)))
+
+
+def encoder(folder: Path, *, hidden: int = 32, layers: int = 3, heads: int = 2, seed: int = 0) -> Path:
+    """Write a BertModel without a classification head, and its tokenizer, to ``folder``; return the folder."""
+    torch.manual_seed(seed)
+    BertModel(_config(hidden, layers, heads)).eval().save_pretrained(folder)
+    return _tokenizer(folder)
+
+
+def classifier(
+    folder: Path, labels: Sequence[str] = ("a", "b"), *, hidden: int = 32, layers: int = 3, heads: int = 2, seed: int = 0
+) -> Path:
+    """Write a BertForSequenceClassification with ``labels`` in that order, and its tokenizer, to ``folder``; return the folder."""
+    torch.manual_seed(seed)
+    config = _config(hidden, layers, heads)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    BertForSequenceClassification(config).eval().save_pretrained(folder)
+    return _tokenizer(folder)
+
+
+def _config(hidden: int, layers: int, heads: int) -> BertConfig:
+    return BertConfig(
+        vocab_size=len(VOCABULARY), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
+        intermediate_size=2 * hidden, max_position_embeddings=128, pad_token_id=0, attn_implementation="eager",
+        initializer_range=0.3,  # the usual 0.02 gives all but equal outputs; so decisions differ between texts
+    )  # fmt: skip
+
+
+def _tokenizer(folder: Path) -> Path:
+    built = BertWordPieceTokenizer({piece: i for i, piece in enumerate(VOCABULARY)}, lowercase=True)
+    BertTokenizerFast(tokenizer_object=built._tokenizer, model_max_length=128).save_pretrained(folder)
+    return folder
