@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -210,7 +210,7 @@ class Interval:
     method: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Usage:
     """Calls to the teacher and what they cost; ``possibly_paid`` counts calls that a kill left unsettled."""
 
@@ -220,4 +220,9 @@ class Usage:
     tokens_in: int = 0
     tokens_out: int = 0
     usd: float = 0.0
-    extra: dict[str, float] = field(default_factory=dict)
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other))))
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(*(a - b for a, b in zip(astuple(self), astuple(other))))

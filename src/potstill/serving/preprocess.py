@@ -5,12 +5,18 @@ Training, export and serving build the same preprocessing from the same spec, so
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+from tokenizers import Tokenizer
 
+from ..errors import BundleError, DataError
+from ..lookup import did_you_mean
 from ..records import Field
+from . import hashing
 
 Item = dict[str, np.ndarray]  # one row's 1-d int64 arrays by input name
 
@@ -18,13 +24,147 @@ Item = dict[str, np.ndarray]  # one row's 1-d int64 arrays by input name
 class Preprocess(Protocol):
     """Fields in, padded arrays out. ``encode`` does the dear part once, ``collate`` only pads."""
 
-    inputs: tuple[str, ...]  # names of the model's inputs, in order
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the model's inputs, in order."""
 
     def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
-        """Return for each row its arrays by input name, each *Shape:* (length,) int64."""
+        """Return for each row its arrays by input name, each *Shape:* (length,) int64. Raises DataError for a field missing or no text."""
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
         """Return the items padded to the longest, each array *Shape:* (rows, max(length, 1)) int64."""
 
     def length(self, item: Item) -> int:
         """Return the item's length: what its cost grows with."""
+
+
+def build(spec: Mapping[str, Any], folder: Path) -> Preprocess:
+    """Return the preprocessing that ``spec`` describes; files that it names are in ``folder``.
+
+    Raises :class:`BundleError` for a kind, version or key that this potstill lacks, and for a file that can't be read.
+    """
+    kinds: dict[str, Callable[[Mapping[str, Any], Path], Preprocess]] = {"tokenizer": Tokenized.read, "hash": Hashed.read}
+    kind = str(spec.get("kind"))
+    if kind not in kinds:
+        raise BundleError(f"unknown preprocessing '{kind}'", place=str(folder), remedy=did_you_mean(kind, kinds))
+    try:
+        return kinds[kind](spec, folder)
+    except KeyError as error:
+        raise BundleError(f"the preprocessing has no {error}", place=str(folder), remedy="write the artifact again") from error
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Text or a text pair through a ``tokenizers`` file.
+
+    Spec: ``file``; ``max_length`` in tokens, special ones included, the longest of a pair cut first; ``fields``: one or
+    two; ``inputs``: of ``input_ids``, ``attention_mask``, ``token_type_ids``; ``pad``: value by input, 0 unless named;
+    ``special_tokens``: added unless false; ``drop``: token ids that are taken out, none unless named.
+    """
+
+    tokenizer: Tokenizer  # without padding, with truncation
+    inputs: tuple[str, ...]
+    fields: tuple[str, ...]
+    special_tokens: bool
+    pad: Mapping[str, int]
+    drop: tuple[int, ...] = ()
+
+    @staticmethod
+    def read(spec: Mapping[str, Any], folder: Path) -> Tokenized:
+        path = folder / str(spec["file"])
+        try:
+            tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
+        except Exception as error:  # tokenizers raises no narrower one
+            raise BundleError(
+                f"the tokenizer can't be read: {error}", place=str(path), remedy="restore the file or write it again"
+            ) from error
+        return Tokenized.make(spec, tokenizer)
+
+    @staticmethod
+    def make(spec: Mapping[str, Any], tokenizer: Tokenizer) -> Tokenized:
+        """Return the preprocessing over a copy of ``tokenizer``: its own padding and truncation are replaced by the spec's."""
+        own = Tokenizer.from_str(tokenizer.to_str())
+        own.no_padding()
+        own.enable_truncation(int(spec["max_length"]))
+        inputs, fields = tuple(spec["inputs"]), tuple(spec["fields"])
+        return Tokenized(own, inputs, fields, spec.get("special_tokens", True), dict(spec.get("pad", {})), tuple(spec.get("drop", ())))
+
+    def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
+        texts = [tuple(map(_whole, _texts(row, self.fields))) for row in rows]
+        given = [pair if len(pair) > 1 else pair[0] for pair in texts]
+        encodings = self.tokenizer.encode_batch_fast(given, add_special_tokens=self.special_tokens)
+        return [self._item(encoding) for encoding in encodings]
+
+    def _item(self, encoding: Any) -> Item:
+        ids = np.array(encoding.ids, np.int64)
+        made = {"input_ids": ids, "attention_mask": np.ones(len(ids), np.int64)}
+        if "token_type_ids" in self.inputs:
+            made["token_type_ids"] = np.array(encoding.type_ids, np.int64)
+        if self.drop:
+            kept = ~np.isin(ids, self.drop)
+            made = {name: values[kept] for name, values in made.items()}
+        return {name: made[name] for name in self.inputs}
+
+    def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
+        return _pad(items, self.inputs, self.pad)
+
+    def length(self, item: Item) -> int:
+        return len(item[self.inputs[0]])
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """Hashed word and character n-grams, as :mod:`hashing` defines them; several fields are joined by a line end.
+
+    Spec: ``buckets``; ``word_ngrams`` [low, high]; ``char_ngrams`` [low, high] or null; ``max_features``; ``lowercase``;
+    ``fields``; ``version`` of the rule.
+    """
+
+    spec: Mapping[str, Any]
+    fields: tuple[str, ...]
+    inputs: tuple[str, ...] = ("ids",)
+
+    @staticmethod
+    def read(spec: Mapping[str, Any], folder: Path) -> Hashed:
+        if spec["version"] != hashing.VERSION:
+            known = f"this potstill knows version {hashing.VERSION}"
+            raise BundleError(f"hashing of version {spec['version']}, {known}", place=str(folder), remedy="install a newer potstill")
+        wanted = ("buckets", "word_ngrams", "char_ngrams", "max_features", "lowercase")
+        return Hashed({name: spec[name] for name in wanted}, tuple(spec["fields"]))
+
+    def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
+        texts = ["\n".join(_texts(row, self.fields)) for row in rows]
+        return [{"ids": ids} for ids in hashing.encode(texts, self.spec)]
+
+    def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
+        return _pad(items, self.inputs, {})
+
+    def length(self, item: Item) -> int:
+        return len(item["ids"])
+
+
+def _texts(row: Mapping[str, Field], fields: Sequence[str]) -> tuple[str, ...]:
+    found = []
+    for name in fields:
+        text = row.get(name)
+        if not isinstance(text, str):
+            what = "is missing" if text is None else f"is {type(text).__name__}, not text"
+            raise DataError(
+                f"the field '{name}' {what}", remedy=f"this model reads: {', '.join(fields)}; given: {', '.join(row) or 'nothing'}"
+            )
+        found.append(text)
+    return tuple(found)
+
+
+def _whole(text: str) -> str:
+    """Return ``text`` with halves of surrogate pairs, which JSON allows and UTF-8 does not, as U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _pad(items: Sequence[Item], names: Sequence[str], values: Mapping[str, int]) -> dict[str, np.ndarray]:
+    longest = max([1, *(len(item[names[0]]) for item in items)])  # a model can't read an array without columns
+    arrays = {name: np.full((len(items), longest), values.get(name, 0), np.int64) for name in names}
+    for name, array in arrays.items():
+        for row, item in zip(array, items):
+            row[: len(item[name])] = item[name]
+    return arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,22 +13,215 @@ import numpy as np
 from .. import storage
 from ..cache import Stage
 from ..lookup import load
-from ..records import Answered, Artifact, Example
+from ..records import Artifact, Example, Want
 from ..workspace import Workspace
 from .data import Data
+from .label import Lesson
 from .teach import Teaching, fields
 
 Arm = Literal["distilled", "control"]
+CONTROL_TERMS = ({"kind": "hard", "weight": 1.0},)
 
 
 @dataclass(frozen=True)
-class Arms:
-    """One student's trained and exported models: by arm and seed."""
+class Model:
+    """One trained and exported model: which student, on which side, with which seed."""
 
-    name: str
+    student: str
+    arm: Arm
+    seed: int
+    trained: Stage
+    exported: Stage
+
+    @property
+    def name(self) -> str:
+        return f"{self.student}.{self.arm}.{self.seed}"
+
+    @property
+    def artifact(self) -> Artifact:
+        record = self.exported.read()
+        return Artifact(self.exported.folder / "artifact", record["precision"], record["size_bytes"], record["sha256"])
+
+    @property
+    def score(self) -> float:
+        """The main metric of the exported model on validation, higher better: what chooses between seeds and orders students."""
+        return float(self.exported.read()["score"])
+
+    def logprobs(self, split: str) -> np.ndarray:
+        """Return the exported model's log-probabilities on ``validation`` or ``calibration``; temperature 1."""
+        with np.load(self.exported.folder / "logprobs.npz") as arrays:
+            return np.asarray(arrays[split])
+
+
+def learn(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Model:
+    """Train and export one student; found again where nothing that it depends on has changed."""
+    trained = train(work, data, teaching, spec, lesson, arm, seed)
+    return Model(spec.name, arm, seed, trained, export(work, data, teaching, spec, trained, arm, seed))
+
+
+def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Stage:
+    terms = CONTROL_TERMS if arm == "control" else tuple(term.model_dump(mode="json") for term in work.recipe.objectives_of(spec))
+    rows = tuple(e for e in lesson.gold if e.gold is not None) if arm == "control" else lesson.rows
+    source = source_of(work, teaching, spec, arm)
+    plan = _plan(work, spec, len(lesson.rows))
+    inputs = {
+        "student": spec.model_dump(mode="json", exclude={"name", "objectives"}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
+        "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.labels,
+        "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
+        "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
+    }  # fmt: skip
+
+    def make(folder: Path, scratch: Path) -> None:
+        title = f"training {spec.name}" if arm == "distilled" else f"training {spec.name}'s control, without the teacher"
+        with work.log.stage(f"train.{spec.name}.{arm}.{seed}", title):
+            _Training(work, data, teaching, spec, arm, seed, source, plan, terms).run(rows, folder, scratch)
+
+    return work.cache.get(f"train.{spec.name}.{arm}.{seed}", inputs, make)
+
+
+def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path | None:
+    """Return the model that a student starts from. A control starts from the model before it was adapted."""
+    source = getattr(spec, "source", None)
+    if source is None:
+        return None
+    if source != "teacher":
+        return Path(source)
+    return teaching.source if arm == "control" else teaching.folder
+
+
+def max_length(work: Workspace, spec: Any) -> int:
+    return getattr(spec, "max_length", None) or getattr(work.recipe.teacher, "max_length", None) or 128
+
+
+def _plan(work: Workspace, spec: Any, rows: int) -> dict[str, Any]:
+    """Return the loop's options; both arms get the steps of the distilled one, so that their compute is equal."""
+    usual, shared = load("potstill.students.build:options")(spec), work.recipe.training
+    batch = spec.batch_size or usual.batch_size or shared.batch_size
+    epochs = spec.epochs or usual.epochs
+    return {
+        "steps": epochs * math.ceil(rows / batch), "batch_size": batch, "learning_rate": spec.learning_rate or usual.learning_rate,
+        **shared.model_dump(mode="json", exclude={"batch_size"}),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One training with all that it needs: split into steps only to be readable."""
+
+    work: Workspace
+    data: Data
+    teaching: Teaching
     spec: Any
-    trained: Mapping[tuple[Arm, int], Stage]
-    exported: Mapping[tuple[Arm, int], Stage]
+    arm: Arm
+    seed: int
+    source: Path | None
+    plan: dict[str, Any]
+    terms: Sequence[Any]
 
-    def artifact(self, arm: Arm, seed: int) -> Artifact:
-        return Artifact(**{**(found := self.exported[arm, seed].read()["artifact"]), "folder": self.exported[arm, seed].folder / found["folder"]})
+    def run(self, rows: Sequence[Example], folder: Path, scratch: Path) -> None:
+        work, data = self.work, self.data
+        student = load("potstill.students.build:build")(
+            self.spec, data.head, source=self.source, fields=fields(data), seed=self.seed, max_length=max_length(work, self.spec), rows=rows
+        )
+        terms, left_out = self._terms(student)
+        rows, taught = self._taught(rows, {want for term in terms for want in term.needs})
+        records = load("potstill.training.records:TrainingRows")(
+            items=student.preprocess.encode([row.fields for row in rows]), gold=work.task.encode(rows, data.head), teacher=taught
+        )
+        spec = load("potstill.training.records:LoopSpec")(**self.plan, seed=self.seed, threads=work.threads)
+        history = load("potstill.training.loop:train")(
+            student, records, terms=terms, spec=spec, evaluate=self._judge(), scratch=scratch,
+            progress=work.progress(f"train.{self.spec.name}.{self.arm}.{self.seed}"), log=work.log,
+        )  # fmt: skip
+        student.save(folder / "model")
+        storage.write_json(
+            folder / "result.json",
+            {"history": history.as_json(), "left_out": left_out, "rows": len(rows), "parameters": student.parameters, "plan": self.plan},
+        )
+
+    def _terms(self, student: Any) -> tuple[list[Any], list[str]]:
+        shape = self.teaching.teacher.facts() if self.arm == "distilled" else {}
+        terms, left_out = load("potstill.objectives.build:build")(
+            self.terms, head_width=self.data.head.width, student_layers=student.hidden_layers, student_width=student.width,
+            teacher_layers=shape.get("layers", 0), teacher_width=shape.get("width", 0), seed=self.seed,
+        )  # fmt: skip
+        for name in left_out:
+            self.work.log.warn(f"'{self.spec.name}' can't use the objective '{name}': it is left out for this student")
+        return terms, left_out
+
+    def _taught(self, rows: Sequence[Example], wants: set[Want]) -> tuple[list[Example], dict[Want, Any]]:
+        """Return the rows that the teacher answered, and its answers; all rows where nothing is wanted of it."""
+        if not wants:
+            return list(rows), {}
+        ordered = sorted(wants, key=lambda want: want.key)
+        answers = self.teaching.ask(rows, ordered, count=False)
+        answered = set(answers.answered(row.id for row in rows))
+        known = [row for row in rows if row.id in answered]
+        return known, {want: answers.arrays([row.id for row in known], want) for want in ordered}
+
+    def _judge(self) -> Any:
+        """Return the function that early stopping asks: the main metric on validation, or agreement where there is no gold."""
+        rows = self.data.validation.examples
+        items: list[Any] = []
+
+        def judge(student: Any) -> float:
+            if not items:
+                items.extend(student.preprocess.encode([row.fields for row in rows]))
+            logprobs = load("potstill.training.loop:predict")(student, items)
+            return score(self.work, self.data, self.teaching, logprobs)
+
+        return judge
+
+
+def score(work: Workspace, data: Data, teaching: Teaching, logprobs: np.ndarray) -> float:
+    """Return how good validation answers are, higher better: the main metric on gold, else the agreement with the teacher."""
+    rows = data.validation.examples
+    if data.has_gold:
+        metric = main_metric(work, data)
+        value = float(metric.combine(metric.statistics(work.task.encode(rows, data.head), logprobs).sum(axis=0)))
+        return value if metric.higher_is_better else -value
+    taught = teaching.logprobs(rows, count=False)
+    known = np.isfinite(taught).all(axis=1)
+    return float((work.task.decide(taught[known]) == work.task.decide(logprobs[known])).mean())
+
+
+def main_metric(work: Workspace, data: Data) -> Any:
+    """Return the metric that the requirement names, else the task's first."""
+    metrics = work.task.metrics(data.head)
+    required = work.recipe.requirement
+    name = required.quality.metric if required is not None and required.quality is not None else next(iter(metrics))
+    return metrics[name]
+
+
+def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: Stage, arm: Arm, seed: int) -> Stage:
+    """Export a trained student: the smallest precision that passes the gate on validation, in parity with what was trained."""
+    options = work.recipe.export
+
+    def make(folder: Path, scratch: Path) -> None:
+        with work.log.stage(f"export.{spec.name}.{arm}.{seed}", f"exporting {spec.name}" + (" (control)" if arm == "control" else "")):
+            student = load("potstill.students.build:load")(trained.folder / "model")
+            validation, calibration = ([row.fields for row in split] for split in (data.validation, data.calibration))
+
+            def judge(predictor: Any) -> float:
+                return score(work, data, teaching, predictor.predict(validation))
+
+            artifact = load("potstill.export.ladder:export")(
+                student,
+                folder / "artifact",
+                precision=options.precision,
+                score=judge,
+                max_loss=options.max_quality_loss,
+                probes=validation[:64],
+                log=work.log,
+            )
+            predictor = load("potstill.serving.predictor:Predictor").open(artifact.folder, threads=work.threads)
+            logprobs = {"validation": predictor.predict(validation), "calibration": predictor.predict(calibration)}
+            np.savez(folder / "logprobs.npz", **logprobs)
+            result = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")}
+            storage.write_json(folder / "result.json", {**result, "score": score(work, data, teaching, logprobs["validation"])})
+
+    inputs = {
+        "trained": trained.fingerprint, "export": options.model_dump(mode="json"), "validation": data.validation.digest,
+        "calibration": data.calibration.digest, "metric": main_metric(work, data).name,
+    }  # fmt: skip
+    return work.cache.get(f"export.{spec.name}.{arm}.{seed}", inputs, make)

@@ -15,7 +15,7 @@ from ..cache import Stage
 from ..contracts import Teacher
 from ..errors import TeacherError
 from ..lookup import load
-from ..records import Answered, Example, Usage, Want
+from ..records import Example, Want
 from ..workspace import Workspace
 from .data import Data
 
@@ -47,16 +47,17 @@ class Teaching:
             self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote
         )
         if count:
-            self.work.usage = add(self.work.usage, answers.usage)
+            self.work.usage += answers.usage
         return answers
 
     def logprobs(self, examples: Sequence[Example], *, count: bool = True) -> np.ndarray:
         """Return the teacher's log-probabilities *Shape:* (n, classes); a row of NaN where it gave no answer."""
         answers = self.ask(examples, [LOGPROBS], count=count)
         out = np.full((len(examples), self.data.head.width), np.nan, np.float32)
-        known = [i for i, example in enumerate(examples) if isinstance(answers.of(example.id), Answered)]
-        if known:
-            out[known] = answers.array([examples[i].id for i in known], LOGPROBS)
+        known = set(answers.answered(example.id for example in examples))
+        places = [i for i, example in enumerate(examples) if example.id in known]
+        if places:
+            out[places] = answers.array([examples[i].id for i in places], LOGPROBS)
         return out
 
     @property
@@ -73,7 +74,9 @@ def adapt(work: Workspace, data: Data) -> Teaching:
     spec = work.recipe.teacher
     if spec.kind != "model":
         files = [storage.sha256_file(Path(path)) for path in ([spec.path] if isinstance(spec.path, str) else spec.path)]
-        return Teaching(work, data, None, None, None, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.labels))
+        return Teaching(
+            work, data, None, None, None, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.labels)
+        )
     source = Path(spec.model)
     weights = storage.sha256_folder(source)
     if spec.adapt is None:
@@ -113,7 +116,11 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
 
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("measure", "measuring the teacher against the floor"):
-            np.savez(folder / "teacher.npz", validation=teaching.logprobs(data.validation.examples), calibration=teaching.logprobs(data.calibration.examples))
+            np.savez(
+                folder / "teacher.npz",
+                validation=teaching.logprobs(data.validation.examples),
+                calibration=teaching.logprobs(data.calibration.examples),
+            )
             result = {"facts": dict(teaching.teacher.facts())}
             if data.teaches_gold:
                 result["floor"] = _floor(work, data, folder)
@@ -131,12 +138,6 @@ def _floor(work: Workspace, data: Data, folder: Path) -> dict[str, Any]:
     )
     np.savez(folder / "floor.npz", validation=fitted.predict_logprobs([text(e) for e in data.validation]))
     return {"size_bytes": fitted.size_bytes, "seconds": fitted.fit_seconds}
-
-
-def add(left: Usage, right: Usage) -> Usage:
-    """Return the sum of two usages."""
-    names = ("teacher_calls", "cached_calls", "possibly_paid", "tokens_in", "tokens_out", "usd")
-    return Usage(**{name: getattr(left, name) + getattr(right, name) for name in names})
 
 
 def refuse_at_chance(standing: Any) -> None:

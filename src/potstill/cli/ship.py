@@ -1,0 +1,94 @@
+"""The verbs for what is shipped: predict, verify. Neither needs torch."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from .. import lookup
+from ..errors import DONE, UNMET, UserError
+from .edge import folder_of, say
+from .options import BundleFolder, Debug, Json
+
+PredictFile = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="Texts, one a line, or JSONL; by default standard input.", show_default=False)
+]
+
+
+def predict(
+    bundle: BundleFolder,
+    file: PredictFile = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="How many lines are answered together.")] = 64,
+    debug: Debug = False,
+) -> int:
+    """Answer lines: each input line gets one line of JSON, in order.
+
+    A line is a text, or a JSON object with the fields that the bundle names.
+
+    [bold]Examples[/bold]
+
+      potstill predict runs/tickets/bundle texts.txt
+      echo "my card was stolen" | potstill predict runs/tickets/bundle
+      potstill predict runs/tickets/bundle rows.jsonl > answers.jsonl
+    """
+    folder = _bundle(bundle)
+    predictor = lookup.load("potstill.serving.predictor:Predictor").open(folder / "artifact", threads=threads)
+    answers = lookup.load("potstill.serving.stream:predict_lines")
+    for answer in answers(predictor, _lines(file), batch=batch):
+        typer.echo(answer if isinstance(answer, str) else jsonlib.dumps(answer, ensure_ascii=False))
+    return DONE
+
+
+def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> int:
+    """Check a bundle: every file's hash, and the answers to its stored probes. Exits with 3 on a mismatch.
+
+    [bold]Examples[/bold]
+
+      potstill verify runs/tickets/bundle
+      potstill verify runs/tickets/bundle --json
+    """
+    folder = _bundle(bundle)
+    problems = lookup.load("potstill.bundle.verify:verify")(folder, lookup.load("potstill.serving.predictor:Predictor").open)
+    if json:
+        typer.echo(
+            jsonlib.dumps({"bundle": str(folder), "ok": not problems, "problems": [vars(problem) for problem in problems]}, indent=1)
+        )
+    for problem in problems:
+        say(" ".join(str(problem).split()))
+    if not problems and not json:
+        typer.echo(f"{folder}: all files and all probes are as they were shipped")
+    return UNMET if problems else DONE
+
+
+def _bundle(path: Path) -> Path:
+    """Return the bundle's folder: the one given, or that of the run given."""
+    if not (path / "artifact").is_dir() and (path / "bundle").is_dir():
+        return path / "bundle"
+    if (path / "manifest.json").is_file() or not path.is_dir():
+        return folder_of(path, "manifest.json", "bundle", "`potstill run RECIPE` writes one: runs/NAME/bundle")
+    return path
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    """Yield the lines of a file, or of standard input; bytes that are no UTF-8 become the replacement character."""
+    if file is None or str(file) == "-":
+        if sys.stdin.isatty():
+            say("type one text a line; Ctrl-D ends")
+        yield from _decoded(sys.stdin.buffer)
+        return
+    try:
+        with file.open("rb") as handle:
+            yield from _decoded(handle)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UserError(f"this file can't be read: {error.strerror}", place=str(file)) from error
+
+
+def _decoded(handle: IO[bytes]) -> Iterator[str]:
+    for line in handle:
+        yield line.decode("utf-8", "replace").rstrip("\r\n")

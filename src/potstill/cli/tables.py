@@ -1,0 +1,214 @@
+"""Tables and sentences on standard output, made of plain records: what a run found, and what the small verbs tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+DASH = "-"  # where there is no value
+VERDICTS = {
+    "ship": "SHIP",
+    "do-not-ship": "DO NOT SHIP",
+    "inconclusive": "INCONCLUSIVE: not enough test rows to tell",
+    None: "no requirement, so no verdict",
+}
+NEXT = {
+    "measure": "potstill run {command}", "label": "potstill train {command}", "train": "potstill export {command}",
+    "export": "potstill evaluate {command}", "evaluate": "",
+}  # fmt: skip
+
+
+def result(run: Any, *, as_json: bool, quiet: bool, until: str | None, command: str) -> None:
+    """Show what a run, or one stage of it, found."""
+    report = run.report
+    if as_json:
+        typer.echo(json.dumps(report if report is not None else {"folder": str(run.folder), "stage": until}, indent=1, ensure_ascii=False))
+        return
+    if report is None or not report.get("students"):
+        if report is not None:
+            typer.echo(baseline(report))
+        if not quiet:
+            typer.echo(f"{until} is done; what it made is in {run.folder}; next: {NEXT[until or 'measure'].format(command=command)}")
+        return
+    typer.echo(verdict(report))
+    typer.echo()
+    typer.echo(standings(report))
+    typer.echo()
+    typer.echo(pairs(places(report, run.folder)))
+
+
+# ------------------------------------------------------------------------------------------------------ a run's report
+def verdict(report: Mapping[str, Any]) -> str:
+    """Return the verdict, its reasons and the advice."""
+    found = report.get("verdict") or {}
+    head = VERDICTS.get(found.get("decision"), str(found.get("decision")))
+    if found.get("student") and found.get("decision") == "ship":
+        head += f" {found['student']}"
+    lines = [f"Verdict: {head}", *(f"  {reason}" for reason in found.get("reasons") or ())]
+    if found.get("rows_needed"):
+        lines.append(f"  test rows needed to tell: {found['rows_needed']:,}")
+    return "\n".join(lines + [f"  advice: {advice}" for advice in found.get("advice") or ()])
+
+
+def standings(report: Mapping[str, Any]) -> str:
+    """Return the table of the students against teacher, control and floor."""
+    metric = main_metric(report)
+    teacher = report.get("teacher") or {}
+    rows = [_row("teacher", "", teacher, metric)]
+    for student in report.get("students") or ():
+        row = _row(student["name"], student.get("kind", ""), student, metric)
+        row["drop"] = _interval(student.get("quality_drop"))
+        row["vs control"] = _interval((student.get("control") or {}).get("gain"), signed=True)
+        row["speed-up"] = _times((student.get("speedup") or {}).get("throughput"))
+        row["meets"] = {True: "yes", False: "no", None: "not shown"}[student.get("meets")] if report.get("requirement") else ""
+        rows.append(row)
+        if control := student.get("control"):
+            rows.append(_row(f"  control of {student['name']}", "", control, metric))
+    rows += [_row(f"floor: {base['name']}", "", base, metric) for base in report.get("baselines") or ()]
+    return grid(rows)
+
+
+def baseline(report: Mapping[str, Any]) -> str:
+    """Return what `measure` found: the teacher beside the floor, and the rows that a verdict would need."""
+    metric = main_metric(report)
+    rows = [_row("teacher", "", report.get("teacher") or {}, metric)]
+    rows += [_row(f"floor: {base['name']}", "", base, metric) for base in report.get("baselines") or ()]
+    lines = [grid(rows)]
+    if needed := report.get("rows_needed"):
+        lines += [
+            "",
+            "test rows needed for the requirement, at drop 0, by assumed share of rows on which student and teacher differ in correctness:",
+        ]
+        lines.append(grid(list(needed)) if isinstance(needed, list) else pairs(needed))
+    lines += [str(report["message"])] if report.get("message") else []
+    return "\n".join(lines)
+
+
+def main_metric(report: Mapping[str, Any]) -> str:
+    """Return the metric that the requirement names, else the first that the teacher has."""
+    quality = (report.get("requirement") or {}).get("quality") or {}
+    return quality.get("metric") or next(iter((report.get("teacher") or {}).get("quality") or {"accuracy": None}))
+
+
+def places(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what else is worth a line at the end: licenses, cost, where things are."""
+    teacher, data, cost = (report.get(key) or {} for key in ("teacher", "data", "cost"))
+    last = cost.get("last") or {}
+    calls = f"{last.get('teacher_calls', 0):,} asked, {last.get('cached_calls', 0):,} from the store" if last else ""
+    found = {
+        "teacher's license": teacher.get("license"),
+        "license of its answers": teacher.get("output_license"),
+        "data's license": data.get("license"),
+        "test reads": data.get("test_reads"),
+        "teacher's answers": calls,
+        "cost": f"${cost['usd']:.2f}" if cost.get("usd") else "",
+        "page": folder / "report.html",
+        "bundle": folder / str(report["bundle"]) if report.get("bundle") else "",
+    }
+    return {key: value for key, value in found.items() if value not in (None, "")}
+
+
+def _row(name: str, kind: str, subject: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    latency = subject.get("latency_ms") or {}
+    return {
+        "": name, "kind": kind, metric: _number((subject.get("quality") or {}).get(metric), 4), "drop": "", "vs control": "",
+        "MB": _number(_scaled(subject.get("size_bytes"), 1e-6), 1), "p95 ms": _number(_value(latency.get("p95")), 2),
+        "texts/s": _number(_value(subject.get("throughput_per_s")), 0), "speed-up": "", "meets": "",
+    }  # fmt: skip
+
+
+def _value(found: Any) -> Any:
+    """A figure may come with its interval."""
+    return found.get("value") if isinstance(found, Mapping) else found
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    return None if value is None else _value(value) * factor
+
+
+def _number(value: Any, digits: int) -> str:
+    return "" if not isinstance(value, int | float) else f"{value:,.{digits}f}"
+
+
+def _times(value: Any) -> str:
+    return f"{_number(_value(value), 1)}x" if value is not None else ""
+
+
+def _interval(found: Any, *, signed: bool = False) -> str:
+    if not isinstance(found, Mapping) or found.get("value") is None:
+        return ""
+    sign = "+" if signed else ""
+    return (
+        f"{found['value']:{sign}.4f} [{found['low']:{sign}.4f}, {found['high']:{sign}.4f}]"
+        if found.get("low") is not None
+        else f"{found['value']:{sign}.4f}"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- shapes
+def grid(rows: Sequence[Mapping[str, Any]], *, empty: str = "nothing") -> str:
+    """Return rows of the same keys as an aligned table; a column without a value is left out, numbers stand right."""
+    columns = [key for key in (rows[0] if rows else ()) if any(row.get(key) not in ("", None) for row in rows)]
+    if not columns:
+        return empty
+    cells = [[_cell(row.get(key)) for key in columns] for row in rows]
+    widths = [max(len(column), *(len(row[i]) for row in cells)) for i, column in enumerate(columns)]
+    right = [all(row[i][:1].isdigit() or row[i][:1] in "-+." or not row[i] for row in cells) for i in range(len(columns))]
+    lines = [columns, ["-" * width for width in widths], *cells]
+    return "\n".join("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right)).rstrip() for line in lines)
+
+
+def pairs(values: Mapping[str, Any]) -> str:
+    """Return "key  value" lines."""
+    width = max((len(str(key)) for key in values), default=0)
+    return "\n".join(f"{key!s:<{width}}  {_cell(value)}" for key, value in values.items())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# -------------------------------------------------------------------------------------------------------- small verbs
+def life(found: Mapping[str, Any]) -> str:
+    """Return one row's life (see ``explain.why``)."""
+    row = found["row"]
+    fields = "\n".join(f"  {name}: {_cut(str(text))}" for name, text in (row.get("fields") or {}).items())
+    lines = [f"{row['id']}  {row.get('place', '')}  ({row['split']})", *([fields] if fields else []), f"  gold: {row.get('gold')}"]
+    for copy in found.get("duplicates") or ():
+        lines.append(f"  {copy['kind']} duplicate: {copy.get('kept_place')} was kept, {copy.get('removed_place')} was removed")
+    if found.get("dropped"):
+        lines.append(f"  dropped: {found['dropped']['reason']}")
+    if found.get("key"):
+        lines.append(f"  key of the teacher's answer: {found['key']}")
+    if answers := found.get("answers"):
+        lines += ["", grid(answers)]
+    lines += [f"  {note}" for note in found.get("notes") or ()]
+    return "\n".join(lines)
+
+
+def difference(found: Mapping[str, Any]) -> str:
+    """Return the paired difference of two runs (see ``explain.diff``)."""
+    lines = [f"{found['n']:,} test rows in both; {found['metric']} of the second minus the first", "", grid(found["pairs"])]
+    return "\n".join(lines + [f"  {note}" for note in found.get("notes") or ()])
+
+
+def health(found: Mapping[str, Any]) -> str:
+    """Return what the machine can do (see ``doctor.examine``)."""
+    sections = []
+    for title, values in found.items():
+        sections.append(f"{title}\n" + "\n".join(f"  {line}" for line in pairs(values).split("\n")))
+    return "\n".join(sections)
+
+
+def _cut(text: str, length: int = 300) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

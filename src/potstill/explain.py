@@ -1,0 +1,215 @@
+"""One row's whole life, and the paired difference of two runs: read from the run folders, nothing computed anew but counts and intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import lookup, storage
+from .errors import UserError
+
+SPLITS = ("test", "train", "validation", "calibration", "unlabeled")
+SHORTEST = 4  # characters of an id that may stand for the whole
+
+
+# ------------------------------------------------------------------------------------------------------------- a row
+def why(run: Path, row_id: str) -> dict[str, Any]:
+    """Return a row's life in ``run``: the row, its duplicates, what everyone said of it, the key of the teacher's answer, its side.
+
+    ``row_id`` is its id, the beginning of one, or its place (``test.jsonl:17``). Raises :class:`UserError` where no row, or
+    more than one, is meant.
+    """
+    report = storage.read_json(run / "report.json")
+    data = _data_folder(run)
+    row = _row(data, row_id)
+    if row is None:
+        return _dropped(data, row_id, run)
+    answers = [_said(name, table, row["id"]) for name, table in _predictions(run).items()] if row["split"] == "test" else []
+    answers = [answer for answer in answers if answer]
+    key = _key(report, row)
+    notes = [] if answers else [f"a row of {row['split']}: predictions are kept for test rows"]
+    notes += [] if key else ["the label store of this machine holds no answer of this teacher to it"]
+    return {
+        "row": row, "duplicates": _duplicates(data, row), "dropped": None, "answers": answers, "key": key,
+        "sides": _sides(answers, report), "notes": [*notes, *_sides(answers, report).values()],
+    }  # fmt: skip
+
+
+def _data_folder(run: Path) -> Path:
+    folders = [p for p in (run / "stages").glob("data-*") if storage.read_manifest(p) is not None]
+    if not folders:
+        raise UserError("this run has no data stage", place=str(run), remedy="run it again: it goes on where it stopped")
+    return max(folders, key=lambda p: (p / storage.MANIFEST).stat().st_mtime_ns)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            yield from (json.loads(line) for line in file)
+
+
+def _row(data: Path, wanted: str) -> dict[str, Any] | None:
+    found = [
+        {**row, "split": split}
+        for split in SPLITS
+        for row in _lines(data / f"{split}.jsonl")
+        if row["place"] == wanted or (len(wanted) >= SHORTEST and row["id"].startswith(wanted))
+    ]
+    if len({row["id"] for row in found}) > 1:
+        listed = ", ".join(f"{row['id'][:12]} ({row['place']})" for row in found[:6])
+        raise UserError(f"'{wanted}' means {len(found)} rows: {listed}", remedy="give more of the id")
+    return found[0] if found else None
+
+
+def _dropped(data: Path, wanted: str, run: Path) -> dict[str, Any]:
+    """Return the life of a row that did not come far. Raises UserError where there was none at all."""
+    base: dict[str, Any] = {"duplicates": [], "dropped": None, "answers": [], "key": None, "sides": {}, "notes": []}
+    for row in _lines(data / "dropped.jsonl"):
+        if row["place"] == wanted:
+            return {
+                **base,
+                "row": {"id": "-", "place": wanted, "split": "dropped", "gold": None, "fields": {"row": str(row["row"])}},
+                "dropped": row,
+            }
+    for copy in _lines(data / "duplicates.jsonl"):
+        if copy["removed"] == wanted:
+            row = {"id": "-", "place": wanted, "split": f"removed from {copy['removed_from']}", "gold": None, "fields": {}}
+            return {**base, "row": row, "duplicates": [copy]}
+    remedy = "ids stand in predictions/, places look like test.jsonl:17; rows beyond data.limit are not kept"
+    raise UserError(f"no row has the id or the place '{wanted}'", place=str(run), remedy=remedy)
+
+
+def _duplicates(data: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [copy for copy in _lines(data / "duplicates.jsonl") if row["place"] in (copy["kept"], copy["removed"])]
+
+
+def _key(report: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
+    """Return the key under which the label store holds the teacher's answer; None where it holds none."""
+    identity = (report.get("teacher") or {}).get("identity")
+    root = storage.home() / "labels"
+    if not identity or not (root / "index.sqlite").is_file():
+        return None
+    key_of = lookup.load("potstill.labels.store:key_of")
+    # A model is asked the fields, a recording the id: see Teacher.request.
+    keys = [key_of(identity, request) for request in (storage.canonical(row["fields"]), str(row["id"]).encode())]
+    with lookup.load("potstill.labels.store:LabelStore")(root) as store:
+        held = store.index.locate(keys, "logprobs")
+    return next((key.hex() for key in keys if key in held), None)
+
+
+# ------------------------------------------------------------------------------------------------------- predictions
+@dataclass(frozen=True)
+class Table:
+    """One subject's predictions on the test rows."""
+
+    ids: list[str]
+    gold: list[Any]
+    label: list[Any]
+    score: list[Any]
+
+    def at(self, id: str) -> int | None:
+        return self.ids.index(id) if id in self.ids else None
+
+
+def _predictions(run: Path) -> dict[str, Table]:
+    """Return the test predictions of a run by subject, the teacher first."""
+    lookup.require("pyarrow")
+    read = lookup.load("pyarrow.parquet:read_table")
+    paths = sorted((run / "predictions").glob("*.parquet"), key=lambda p: (p.stem != "teacher", p.stem))
+    if not paths:
+        raise UserError("this run has no predictions", place=str(run), remedy="run it again: it goes on where it stopped")
+    tables = {}
+    for path in paths:
+        columns = read(path, columns=["id", "gold", "label", "score"]).to_pydict()
+        tables[path.stem] = Table(columns["id"], columns["gold"], columns["label"], columns["score"])
+    return tables
+
+
+def _said(name: str, table: Table, id: str) -> dict[str, Any] | None:
+    at = table.at(id)
+    if at is None:
+        return None
+    gold, label = table.gold[at], table.label[at]
+    right = None if gold is None or label is None else label == gold
+    return {"who": name, "label": label, "score": None if label is None else table.score[at], "right": right}
+
+
+def _sides(answers: list[dict[str, Any]], report: Mapping[str, Any]) -> dict[str, str]:
+    """Return by student which side of the paired comparison with the teacher the row is on."""
+    right = {answer["who"]: answer["right"] for answer in answers}
+    sides = {}
+    for student in report.get("students") or ():
+        pair = (right.get("teacher"), right.get(student["name"]))
+        if None not in pair:
+            sides[student["name"]] = {
+                (True, True): f"{student['name']}: both are right, so it counts for neither",
+                (False, False): f"{student['name']}: both are wrong, so it counts for neither",
+                (True, False): f"{student['name']}: a harmful flip, it counts against the student",
+                (False, True): f"{student['name']}: a beneficial flip, it counts for the student",
+            }[pair]  # type: ignore[index]
+    return sides
+
+
+# ---------------------------------------------------------------------------------------------------------- two runs
+def diff(run_a: Path, run_b: Path) -> dict[str, Any]:
+    """Return the paired difference in accuracy, second minus first, with its 95 % interval, of what both runs have.
+
+    Subjects of the same name are paired (teacher, students, controls); and, under ``best``, what each run's verdict names.
+    Only test rows that stand in both are compared. Raises :class:`UserError` where there are none with gold labels.
+    """
+    tables = [_predictions(run) for run in (run_a, run_b)]
+    reports = [storage.read_json(run / "report.json") for run in (run_a, run_b)]
+    pairs = [(name, name, name) for name in tables[0] if name in tables[1]]
+    best = [_best(report) for report in reports]
+    if all(best) and best[0] != best[1]:
+        pairs.append((f"{best[0]} -> {best[1]}", str(best[0]), str(best[1])))
+    rows = [_pair(title, tables[0][a], tables[1][b]) for title, a, b in pairs if a in tables[0] and b in tables[1]]
+    found = [row for row in rows if row is not None]
+    if not found:
+        raise UserError(
+            "the runs share no test rows with gold labels", place=f"{run_a} and {run_b}", remedy="compare runs over the same data.test"
+        )
+    notes = [] if _hashes(reports) else ["the runs' test splits differ: only the rows in both are compared"]
+    return {"runs": [str(run_a), str(run_b)], "metric": "accuracy", "n": max(row["n"] for row in found), "pairs": found, "notes": notes}
+
+
+def _best(report: Mapping[str, Any]) -> str | None:
+    named = (report.get("verdict") or {}).get("student")
+    students = [student["name"] for student in report.get("students") or ()]
+    return named or (students[0] if len(students) == 1 else None)
+
+
+def _hashes(reports: list[dict[str, Any]]) -> bool:
+    tests = [(report.get("data") or {}).get("test") for report in reports]
+    return tests[0] == tests[1]
+
+
+def _pair(title: str, first: Table, second: Table) -> dict[str, Any] | None:
+    """Return one line of the comparison: discordant rows and the difference with Tango's score interval; None without common gold."""
+    at = {id: i for i, id in enumerate(second.ids)}
+    both = [(i, at[id]) for i, id in enumerate(first.ids) if id in at]
+    both = [(i, j) for i, j in both if first.gold[i] is not None and first.label[i] is not None and second.label[j] is not None]
+    if not both:
+        return None
+    a = np.array([first.label[i] == first.gold[i] for i, _ in both])
+    b = np.array([second.label[j] == second.gold[j] for _, j in both])
+    gained, lost = int((b & ~a).sum()), int((a & ~b).sum())
+    low, high = _interval(gained, lost, len(both))
+    return {
+        "subject": title, "n": len(both), "first": float(a.mean()), "second": float(b.mean()), "difference": (gained - lost) / len(both),
+        "low": low, "high": high, "gained": gained, "lost": lost, "p": _mcnemar(gained, lost),
+    }  # fmt: skip
+
+
+def _interval(gained: int, lost: int, n: int) -> tuple[float, float]:
+    raise NotImplementedError
+
+
+def _mcnemar(gained: int, lost: int) -> float:
+    """Return the exact two-sided p-value of McNemar's test: are gains and losses equally likely? (McNemar 1947)"""
+    raise NotImplementedError

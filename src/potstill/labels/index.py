@@ -1,0 +1,229 @@
+"""Where each answer lies, who is asking for what just now, and what calls were made: SQLite in WAL mode.
+
+The index can be rebuilt from the shards; only the count of calls can't. Every change is one durable transaction.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import storage
+from ..errors import StoreError
+from .shards import Origin
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS shards (
+  id INTEGER PRIMARY KEY, name TEXT UNIQUE, identity TEXT, teacher TEXT, want TEXT, rows INTEGER, bytes INTEGER, time REAL,
+  gone INTEGER NOT NULL DEFAULT 0);                      -- gone: its rows are forgotten, its file is about to go
+CREATE TABLE IF NOT EXISTS rows (key BLOB, want TEXT, shard INTEGER, position INTEGER, PRIMARY KEY (key, want)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS rows_by_shard ON rows (shard);
+CREATE TABLE IF NOT EXISTS batches (                     -- the ledger: calls that were made, or may have been
+  id INTEGER PRIMARY KEY, owner TEXT, pid INTEGER, host TEXT, run TEXT, identity TEXT, time REAL,
+  settled TEXT,                                          -- NULL: in flight; 'settled'; 'abandoned': its asker died or gave up
+  calls INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, possibly_paid INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS intents (key BLOB, want TEXT, batch INTEGER, PRIMARY KEY (key, want)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS intents_by_batch ON intents (batch);
+"""
+CHUNK = 2000  # keys in one query
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a call may ask for: the keys that are ours now; the ones that someone else asks for; calls of dead askers taken over."""
+
+    batch: int | None
+    granted: frozenset[bytes]
+    busy: frozenset[bytes]
+    possibly_paid: int
+
+
+class Index:
+    """The index of the store in ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.path = root / "index.sqlite"
+        with self._errors():
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")  # a commit must outlive a power cut, not only a kill
+            self._db.executescript(TABLES)
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with storage.disk_errors(self.path):
+                yield
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"the index of the label store can't be read: {error}",
+                place=str(self.path),
+                remedy="while no run is at work, delete index.sqlite, index.sqlite-wal and index.sqlite-shm: it is rebuilt from the shards",
+            ) from error
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction that no other process's change comes between."""
+        with self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._errors():
+            return self._db.execute(sql, parameters).fetchall()
+
+    # ------------------------------------------------------------------------------------------------- what is held
+    def locate(self, keys: Sequence[bytes], want: str) -> dict[bytes, tuple[str, int]]:
+        """Return the shard's name and the position in it for each key that is held."""
+        found = {}
+        for part in _parts(keys):
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT r.key, s.name, r.position FROM rows r JOIN shards s ON s.id = r.shard WHERE r.want = ? AND r.key IN ({marks})"
+            found.update({key: (name, position) for key, name, position in self.query(sql, (want, *part))})
+        return found
+
+    def names(self) -> set[str]:
+        return {name for (name,) in self.query("SELECT name FROM shards")}
+
+    def add(
+        self, shards: Iterable[tuple[str, Origin, Sequence[bytes], int]], batch: int | None = None, *, calls: int = 0, failed: int = 0
+    ) -> None:
+        """Enter shards (name, origin, keys in order, bytes) and settle the batch that they came from, all or nothing."""
+        storage.write_point("labels.index.before")
+        with self._change() as db:
+            for name, origin, keys, size in shards:
+                values = (name, origin.identity, origin.teacher, origin.want, len(keys), size, origin.time)
+                db.execute("INSERT OR IGNORE INTO shards (name, identity, teacher, want, rows, bytes, time) VALUES (?,?,?,?,?,?,?)", values)
+                (shard,) = db.execute("SELECT id FROM shards WHERE name = ?", (name,)).fetchone()
+                db.executemany("INSERT OR IGNORE INTO rows VALUES (?,?,?,?)", [(key, origin.want, shard, i) for i, key in enumerate(keys)])
+            if batch is not None:
+                db.execute("UPDATE batches SET settled = 'settled', calls = ?, failed = ? WHERE id = ?", (calls, failed, batch))
+                db.execute("DELETE FROM intents WHERE batch = ?", (batch,))
+        storage.write_point("labels.index.after")
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Forget shards and their rows: these keys will be asked again."""
+        with self._change() as db:
+            for name in names:
+                db.execute("DELETE FROM rows WHERE shard = (SELECT id FROM shards WHERE name = ?)", (name,))
+                db.execute("DELETE FROM shards WHERE name = ?", (name,))
+
+    def bury(self, names: Sequence[str]) -> None:
+        """Forget the rows of shards and mark them as gone, so that a kill before their files are unlinked does not bring them back."""
+        with self._change() as db:
+            for name in names:
+                db.execute("DELETE FROM rows WHERE shard = (SELECT id FROM shards WHERE name = ?)", (name,))
+                db.execute("UPDATE shards SET gone = 1 WHERE name = ?", (name,))
+
+    # ------------------------------------------------------------------------------------------- who asks for what
+    def owners(self, keys: Sequence[bytes], wants: Sequence[str]) -> set[str]:
+        """Return who asks for any of ``wants`` of ``keys``, alive or not."""
+        found: set[str] = set()
+        for part in _parts(keys):
+            sql = f"""SELECT DISTINCT b.owner FROM intents i JOIN batches b ON b.id = i.batch
+                      WHERE i.want IN ({_marks(wants)}) AND i.key IN ({_marks(part)})"""
+            found |= {owner for (owner,) in self.query(sql, (*wants, *part))}
+        return found
+
+    def claim(self, keys: Sequence[bytes], wants: Sequence[str], *, owner: str, dead: Set[str], identity: str, run: str) -> Claim:
+        """Claim ``wants`` of those keys that miss all of them and that nobody is asking for: the durable intent of a call.
+
+        Claims of the ``dead`` are taken over; their shards must have been adopted before.
+
+        A key of which another process has answered some of ``wants`` meanwhile is in neither set: look again.
+        """
+        with self._change() as db:
+            possibly_paid = _take_over(db, keys, wants, dead)
+            held, busy = _with_any(db, "rows", keys, wants), _with_any(db, "intents", keys, wants)
+            granted = [key for key in keys if key not in held and key not in busy]
+            batch = None
+            if granted:
+                values = (owner, os.getpid(), socket.gethostname(), run, identity, time.time())
+                cursor = db.execute("INSERT INTO batches (owner, pid, host, run, identity, time) VALUES (?,?,?,?,?,?)", values)
+                batch = cursor.lastrowid
+                db.executemany("INSERT INTO intents VALUES (?,?,?)", [(key, want, batch) for key in granted for want in wants])
+        storage.write_point("labels.intent.after")
+        return Claim(batch, frozenset(granted), frozenset(busy), possibly_paid)
+
+    def settle_durable(self, alive: Callable[[str], bool]) -> None:
+        """Settle those batches of dead askers of which every answer is held: killed after their last shard was written."""
+        sql = """SELECT b.id, b.owner FROM intents i JOIN batches b ON b.id = i.batch LEFT JOIN rows r ON r.key = i.key AND r.want = i.want
+                 GROUP BY b.id HAVING COUNT(r.key) = COUNT(*)"""
+        whole = [batch for batch, owner in self.query(sql) if not alive(owner)]
+        if whole:
+            with self._change() as db:
+                for batch in whole:
+                    _abandon(db, batch)
+
+    def holders(self, keys: Sequence[bytes]) -> list[int]:
+        """Return the process ids that ask for any of ``keys``, for people."""
+        part = list(keys)[:CHUNK]
+        sql = f"SELECT DISTINCT b.pid FROM intents i JOIN batches b ON b.id = i.batch WHERE i.key IN ({_marks(part)})"
+        return [pid for (pid,) in self.query(sql, part)]
+
+    def spent(self, run: str | None = None) -> Mapping[str, int]:
+        """Return the calls settled, the failed ones among them, the possibly paid ones and those in flight; of one run, or of all."""
+        where, parameters = ("", ()) if run is None else ("WHERE run = ?", (run,))
+        sums = self.query(f"SELECT SUM(calls), SUM(failed), SUM(possibly_paid) FROM batches {where}", parameters)[0]
+        sql = f"SELECT COUNT(DISTINCT key) FROM intents JOIN batches ON batches.id = intents.batch {where}"
+        names = ("calls", "failed", "possibly_paid", "in_flight")
+        return dict(zip(names, (int(value or 0) for value in (*sums, self.query(sql, parameters)[0][0]))))
+
+
+def _take_over(db: sqlite3.Connection, keys: Sequence[bytes], wants: Sequence[str], dead: Set[str]) -> int:
+    """Abandon the batches of the dead that hold any of ``keys``; return the calls that may have been paid in vain."""
+    if not dead:
+        return 0
+    batches: set[int] = set()
+    for part in _parts(keys):
+        sql = f"""SELECT DISTINCT i.batch FROM intents i JOIN batches b ON b.id = i.batch
+                  WHERE b.owner IN ({_marks(list(dead))}) AND i.want IN ({_marks(wants)}) AND i.key IN ({_marks(part)})"""
+        batches |= {batch for (batch,) in db.execute(sql, (*dead, *wants, *part))}
+    return sum(_abandon(db, batch) for batch in sorted(batches))
+
+
+def _abandon(db: sqlite3.Connection, batch: int) -> int:
+    """Settle what an unfinished batch left durable (its shards were adopted), count the rest as possibly paid."""
+    sql = """SELECT i.key, COUNT(r.key) < COUNT(*) FROM intents i LEFT JOIN rows r ON r.key = i.key AND r.want = i.want
+             WHERE i.batch = ? GROUP BY i.key"""
+    open_calls = db.execute(sql, (batch,)).fetchall()  # empty where another process was faster
+    lost = sum(missing for _, missing in open_calls)
+    values = (len(open_calls) - lost, lost, batch)
+    db.execute(
+        "UPDATE batches SET settled = coalesce(settled, 'abandoned'), calls = calls + ?, possibly_paid = possibly_paid + ? WHERE id = ?",
+        values,
+    )
+    db.execute("DELETE FROM intents WHERE batch = ?", (batch,))
+    return lost
+
+
+def _with_any(db: sqlite3.Connection, table: str, keys: Sequence[bytes], wants: Sequence[str]) -> set[bytes]:
+    found: set[bytes] = set()
+    for part in _parts(keys):
+        sql = f"SELECT DISTINCT key FROM {table} WHERE want IN ({_marks(wants)}) AND key IN ({_marks(part)})"
+        found |= {key for (key,) in db.execute(sql, (*wants, *part))}
+    return found
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _parts(keys: Sequence[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(keys), CHUNK):
+        yield list(keys[start : start + CHUNK])

@@ -1,0 +1,104 @@
+"""The files that a recipe names: found, and their paths made absolute."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path as File
+from typing import Any
+
+from ..errors import Problem
+from .places import Document, Path
+
+DATA = ("train", "validation", "calibration", "test", "unlabeled")
+
+
+def resolve(document: Document, base: File) -> None:
+    """Make every path in ``document.value`` absolute; a path that leads nowhere becomes a problem that names the nearest file.
+
+    Paths are relative to ``base``, the recipe's folder; those of ``--set`` to the working directory first, because that is
+    where the shell completes them.
+    """
+    for path, kind in list(_paths(document.value)):
+        parent = _at(document.value, path[:-1])
+        given = parent[path[-1]]
+        found = _find(given, [File.cwd(), base] if _is_set(document, path) else [base])
+        if found is None:
+            document.problems.append(
+                Problem(document.place(path), f"there is no {kind} '{given}'", _nearest(base / File(given).expanduser(), kind))
+            )
+            continue
+        parent[path[-1]] = str(found)
+        if kind == "model" and not (found / "config.json").is_file():
+            remedy = "name a folder that save_pretrained wrote; potstill downloads no model"
+            document.problems.append(
+                Problem(document.place(path), f"'{given}' holds no transformers model: config.json is missing", remedy)
+            )
+
+
+def layers_of(folder: File) -> int | None:
+    """Return how many layers the model in ``folder`` says it has; None where it does not say."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):  # no config, or none that can be read: whoever opens the model says so
+        return None
+    count = config.get("num_hidden_layers", config.get("n_layers")) if isinstance(config, dict) else None
+    return count if isinstance(count, int) else None
+
+
+def _paths(value: Any) -> Iterator[tuple[Path, str]]:
+    recipe = value if isinstance(value, dict) else {}
+    data, teacher, students = (recipe.get(key) for key in ("data", "teacher", "students"))
+    if isinstance(data, dict):
+        for name in DATA:
+            yield from _each(data.get(name), ("data", name), "file")
+    if isinstance(teacher, dict) and teacher.get("kind") == "model":
+        yield from _each(teacher.get("model"), ("teacher", "model"), "model")
+    if isinstance(teacher, dict) and teacher.get("kind") == "recorded":
+        yield from _each(teacher.get("path"), ("teacher", "path"), "file")
+    for place, student in enumerate(students if isinstance(students, list) else []):
+        if isinstance(student, dict) and student.get("from") != "teacher":
+            yield from _each(student.get("from"), ("students", place, "from"), "model")
+
+
+def _each(value: Any, path: Path, kind: str) -> Iterator[tuple[Path, str]]:
+    if isinstance(value, str) and value.strip():
+        yield path, kind
+    if isinstance(value, list):
+        yield from (((*path, i), kind) for i, item in enumerate(value) if isinstance(item, str) and item.strip())
+
+
+def _at(value: Any, path: Path) -> Any:
+    for part in path:
+        value = value[part]
+    return value
+
+
+def _is_set(document: Document, path: Path) -> bool:
+    return any(path[:length] in document.labels for length in range(1, len(path) + 1))
+
+
+def _find(given: str, bases: list[File]) -> File | None:
+    for base in bases:
+        path = base / File(given).expanduser()
+        if path.exists():
+            return File(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, and a link is what the user named
+    return None
+
+
+def _nearest(path: File, kind: str) -> str:
+    """Return what stands nearest to a path that leads nowhere."""
+    folder = path.parent
+    if not folder.is_dir():
+        while not folder.is_dir():
+            missing, folder = folder.name, folder.parent
+        return f"'{folder}' has no '{missing}'"
+    names = sorted(p.name for p in folder.iterdir() if kind != "model" or p.is_dir())
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    visible = [name for name in names if not name.startswith(".")]
+    shown = ", ".join(visible[:8]) + (" ..." if len(visible) > 8 else "")
+    return f"'{folder}' holds {shown}" if shown else f"'{folder}' is empty"

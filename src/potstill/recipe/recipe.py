@@ -1,0 +1,133 @@
+"""The recipe: what is wanted, whole. Its sections check themselves; here is checked how they fit together."""
+
+# ruff: noqa: RUF012 - pydantic copies a default before it gives it away
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..lookup import did_you_mean
+from .base import Finding, Section, Slug, refuse
+from .data import Data
+from .export import Export
+from .objectives import DEFAULT, Hidden, Objective
+from .requirement import Requirement
+from .rounds import Rounds
+from .students import USES_HIDDEN, AnyStudent
+from .teacher import ModelTeacher, RecordedTeacher, Teacher
+from .training import Training
+
+ROLES = {"text-classification": ("text", "text_pair", "label", "group")}  # what columns a task may name
+ANSWERS = ("text", "text_pair", "label", "probabilities", "logprobs")  # what columns recorded answers may name
+
+
+class Recipe(Section):
+    """All that a run depends on."""
+
+    task: Literal["text-classification"]
+    name: Slug
+    data: Data
+    teacher: Teacher
+    students: Annotated[list[AnyStudent], Field(min_length=1)]
+    objectives: Annotated[list[Objective], Field(min_length=1)] | None = None  # null: logits alone
+    rounds: Rounds = Rounds()
+    requirement: Requirement | None = None
+    export: Export = Export()
+    training: Training = Training()
+    engine: Literal["local"] = "local"
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = [0]
+    threads: Annotated[int, Field(ge=1)] | None = None  # null: all cores
+
+    @model_validator(mode="after")
+    def _together(self) -> Recipe:
+        refuse(self._findings())
+        return self
+
+    def objectives_of(self, student: Any) -> Sequence[Any]:
+        """Return the terms that ``student`` is asked to learn by: its own, else the recipe's, else the default."""
+        return student.objectives or self.objectives or list(DEFAULT)
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but should be known before a run."""
+        found = []
+        if self.teacher.output_license == "unknown":
+            found.append(
+                "teacher.output_license is unknown: make sure that the teacher's terms let its answers train another model, "
+                "then name the license; it goes into the model card"
+            )
+        if self.data.limit.unlabeled is not None and self.data.unlabeled is None:
+            found.append("data.limit.unlabeled has no effect: there is no data.unlabeled")
+        if self.requirement is None:
+            found.append("there is no requirement, so there will be no verdict, only figures")
+        return found
+
+    # ------------------------------------------------------------------------------------------------ how sections fit
+    def _findings(self) -> Iterator[Finding]:
+        yield from self._names()
+        yield from self._roles()
+        yield from self._objectives()
+        yield from self._sources()
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            yield Finding(("seeds",), f"{self.seeds} must be one or more different whole numbers")
+        if self.rounds.count > 1 and self.data.unlabeled is None:
+            yield Finding(("rounds", "count"), f"{self.rounds.count} rounds need a pool to choose rows from", "give data.unlabeled")
+
+    def _names(self) -> Iterator[Finding]:
+        seen: dict[str, int] = {}
+        for place, student in enumerate(self.students):
+            # Folders on some disks don't tell upper case from lower.
+            if (first := seen.setdefault(student.name.lower(), place)) != place:
+                yield Finding(
+                    ("students", place, "name"), f"'{student.name}' is the name of students[{first}] too", "give each its own name"
+                )
+
+    def _roles(self) -> Iterator[Finding]:
+        for role in self.data.columns:
+            if role not in ROLES[self.task]:
+                yield Finding(("data", "columns", role), f"{self.task} has no column '{role}'", did_you_mean(role, ROLES[self.task]))
+        if isinstance(self.teacher, RecordedTeacher):
+            for role in self.teacher.columns:
+                if role not in ANSWERS:
+                    yield Finding(("teacher", "columns", role), f"recorded answers have no column '{role}'", did_you_mean(role, ANSWERS))
+
+    def _objectives(self) -> Iterator[Finding]:
+        lists: list[tuple[tuple[str | int, ...], Sequence[Any] | None, list[Any]]]
+        lists = [(("objectives",), self.objectives, [s for s in self.students if s.objectives is None])]
+        lists += [(("students", i, "objectives"), s.objectives, [s]) for i, s in enumerate(self.students)]
+        for path, objectives, users in lists:
+            kinds = [term.kind for term in objectives or ()]
+            for place, term in enumerate(objectives or ()):
+                if kinds.index(term.kind) != place:
+                    yield Finding((*path, place), f"there are two objectives of kind '{term.kind}'", "keep one of them")
+                elif isinstance(term, Hidden):
+                    yield from self._hidden((*path, place), users)
+            yield from self._idle(path, kinds, users)
+
+    def _hidden(self, path: tuple[str | int, ...], users: Sequence[Any]) -> Iterator[Finding]:
+        if not any(isinstance(student, USES_HIDDEN) for student in users):
+            names = ", ".join(f"{student.name} ({student.kind})" for student in users) or "none"
+            yield Finding(
+                path, f"no student can use 'hidden': {names}", "only a transformer student has hidden states to match: leave it out"
+            )
+        if isinstance(self.teacher, RecordedTeacher):
+            yield Finding(path, "a recorded teacher has no hidden states", "leave 'hidden' out, or use a teacher of kind model")
+
+    def _idle(self, path: tuple[str | int, ...], kinds: Sequence[str], users: Sequence[Any]) -> Iterator[Finding]:
+        if kinds and set(kinds) == {"hidden"}:
+            for student in users:
+                if not isinstance(student, USES_HIDDEN):
+                    remedy = "add an objective that it can use: {kind: logits}"
+                    yield Finding(path, f"'{student.name}' ({student.kind}) can use none of the objectives", remedy)
+
+    def _sources(self) -> Iterator[Finding]:
+        if isinstance(self.teacher, ModelTeacher):
+            return
+        for place, student in enumerate(self.students):
+            if getattr(student, "source", None) == "teacher":
+                remedy = "name the folder of a transformers model: from: path"
+                yield Finding(
+                    ("students", place, "from"), f"'{student.name}' can't start from a recorded teacher: it has no weights", remedy
+                )

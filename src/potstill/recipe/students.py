@@ -1,0 +1,92 @@
+"""The section ``students``: who learns. One model a kind."""
+
+# ruff: noqa: RUF012 - pydantic copies a default before it gives it away
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from .base import Section, Slug, Text, one, tagged
+from .objectives import Objective
+
+RESERVED = ("teacher", "control", "floor", "majority")  # what stands beside the students in tables and folders
+Whole = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+def _name(value: str) -> str:
+    if value.lower() in RESERVED:
+        one(f"'{value}' stands for something else in the tables", "choose another name")
+    return value
+
+
+def _layers(value: object) -> object:
+    if type(value) is int and value >= 1:
+        return value
+    if isinstance(value, list) and value and all(type(n) is int and n >= 0 for n in value) and len(set(value)) == len(value):
+        return value
+    one(f"{value!r} are no layers", "say how many (3), or which, counted from 0: [0, 2, 5]")
+    return value
+
+
+def _sizes(value: object) -> object:
+    if value is not None and not (isinstance(value, list) and value and all(type(n) is int and 1 <= n <= 8 for n in value)):
+        one(f"{value!r} are no n-gram sizes", "give a list of whole numbers from 1 to 8: [1, 2]")
+    return value
+
+
+def _power(value: int) -> int:
+    if value & (value - 1):
+        below = 1 << (value.bit_length() - 1)
+        one(f"{value} is no power of two", f"take {below} or {2 * below}")
+    return value
+
+
+Sizes = Annotated[list[int], BeforeValidator(_sizes)]
+Terms = Annotated[list[Objective], Field(min_length=1)]
+
+
+class Student(Section):
+    """What all kinds have in common. Null is the kind's own default."""
+
+    name: Annotated[Slug, AfterValidator(_name)]
+    objectives: Terms | None = None  # instead of the recipe's
+    epochs: Whole | None = None
+    learning_rate: Rate | None = None
+    batch_size: Whole | None = None
+
+
+class TransformerStudent(Student):
+    """Some of the layers of a transformer: the teacher, or the model in a folder."""
+
+    kind: Literal["transformer"] = "transformer"
+    source: Annotated[Text, Field(alias="from")] = "teacher"
+    layers: Annotated[int | list[int], BeforeValidator(_layers)]
+    max_length: Annotated[int, Field(ge=2)] | None = None
+
+
+class StaticStudent(Student):
+    """One vector a token, averaged, and a small head; the vectors come from a model's embeddings."""
+
+    kind: Literal["static"] = "static"
+    source: Annotated[Text, Field(alias="from")] = "teacher"
+    dimensions: Annotated[int, Field(ge=1)] = 256
+    hidden: Annotated[int, Field(ge=0)] = 128  # units of the head's hidden layer; 0: none
+    max_length: Annotated[int, Field(ge=2)] | None = None
+
+
+class NgramStudent(Student):
+    """Hashed n-grams of words and characters into an embedding bag."""
+
+    kind: Literal["ngram"] = "ngram"
+    buckets: Annotated[int, Field(ge=2, le=2**24), AfterValidator(_power)] = 131072
+    dimensions: Annotated[int, Field(ge=1)] = 64
+    word_ngrams: Sizes = [1, 2]
+    char_ngrams: Annotated[list[int] | None, BeforeValidator(_sizes)] = [3, 5]
+    hidden: Annotated[int, Field(ge=0)] = 0  # units of a hidden layer; 0: none
+
+
+AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent)
+USES_HIDDEN: tuple[type[Any], ...] = (TransformerStudent,)  # the kinds that have hidden states to match

@@ -1,0 +1,87 @@
+"""Step 4: the teacher is asked, once, about the rows that students learn from; in rounds, where the pool is dealt out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .. import rng, storage
+from ..cache import Stage
+from ..lookup import load
+from ..records import Example, Want
+from ..workspace import Workspace
+from .data import Data
+from .teach import LOGPROBS, Teaching
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the students of a round learn from: gold rows, and the pool rows that the teacher labeled."""
+
+    gold: tuple[Example, ...]
+    labeled: tuple[Example, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Example, ...]:
+        return (*self.gold, *self.labeled)
+
+    def plus(self, more: Sequence[Example]) -> Lesson:
+        return Lesson(self.gold, (*self.labeled, *more))
+
+
+def label(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> Stage:
+    """Ask for all that the students' objectives need on the lesson's rows; what the store holds is not asked again."""
+    objectives = {spec.name: [term.model_dump(mode="json") for term in work.recipe.objectives_of(spec)] for spec in work.recipe.students}
+    layers = {spec.name: getattr(spec, "layers", None) for spec in work.recipe.students}
+
+    def make(folder: Path, scratch: Path) -> None:
+        with work.log.stage("label", f"asking the teacher about {len(lesson.rows):,} rows"):
+            before = work.usage
+            answers = teaching.ask(lesson.rows, sorted(wants(work, data, teaching), key=lambda want: want.key))
+            storage.write_json(folder / "result.json", {"counts": answers.counts, "usage": asdict(work.usage - before)})
+
+    inputs = {"teacher": teaching.fingerprint, "rows": [row.id for row in lesson.rows], "objectives": objectives, "layers": layers}
+    return work.cache.get("label", inputs, make)
+
+
+def wants(work: Workspace, data: Data, teaching: Teaching) -> set[Want]:
+    """Return what the objectives of all students need to know of the teacher."""
+    facts = teaching.teacher.facts()
+    found: set[Want] = {LOGPROBS}
+    for spec in work.recipe.students:
+        layers = getattr(spec, "layers", 0)
+        terms, _ = load("potstill.objectives.build:build")(
+            [term.model_dump(mode="json") for term in work.recipe.objectives_of(spec)], head_width=data.head.width,
+            student_layers=layers if isinstance(layers, int) else len(layers), student_width=facts.get("width") or 0,
+            teacher_layers=facts.get("layers") or 0, teacher_width=facts.get("width") or 0, seed=0,
+        )  # fmt: skip
+        found |= {want for term in terms for want in term.needs}
+    return found
+
+
+def first(work: Workspace, data: Data) -> Lesson:
+    """Return the first round's lesson: all gold rows, and the pool or its first rows by a seeded order."""
+    pool = data.unlabeled.examples
+    count = len(pool) if work.recipe.rounds.first == "all" else work.recipe.rounds.first
+    return Lesson(data.train.examples, tuple(_shuffled(pool, 0)[:count]) if count < len(pool) else pool)
+
+
+def choose(work: Workspace, data: Data, lesson: Lesson, logprobs: np.ndarray | None) -> list[Example]:
+    """Return the next round's rows: those of the remaining pool where the student is least sure, or any.
+
+    ``logprobs`` *Shape:* (pool, classes), the student's, on all of the pool in order; None chooses at random.
+    """
+    taken = {row.id for row in lesson.labeled}
+    left = [i for i, row in enumerate(data.unlabeled) if row.id not in taken]
+    if logprobs is None:
+        return _shuffled([data.unlabeled.examples[i] for i in left], len(lesson.labeled))[: work.recipe.rounds.each]
+    top = np.sort(logprobs[left], axis=1)
+    margin = top[:, -1] - top[:, -2]  # least margin between the two likeliest: Scheffer et al. 2001
+    return [data.unlabeled.examples[left[i]] for i in np.argsort(margin, kind="stable")[: work.recipe.rounds.each]]
+
+
+def _shuffled(rows: Sequence[Example], salt: int) -> list[Example]:
+    return sorted(rows, key=lambda row: rng.integer(0, "pool", salt, row.id))

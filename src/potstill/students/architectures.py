@@ -1,0 +1,79 @@
+"""Where the parts of a sequence classifier stand, by architecture: data, with one loop over it.
+
+A student's parameter has the name of its source's but for the layer's number, so a map of names is a map of numbers; the
+table says where the number stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import UserError
+from ..lookup import did_you_mean
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """``layer``: how a layer's parameters begin, {} its number; ``classifier``: the last linear map; ``top``: all above the layers."""
+
+    layer: str
+    classifier: str
+    top: tuple[str, ...]  # with the classifier: what `head` trains over a frozen body; it reads the first token's last state
+    count: str = "num_hidden_layers"  # the config's name for the number of layers
+    width: str = "hidden_size"
+    reserved: int = 0  # positions that no token can take, before the first one
+
+
+_ROBERTA = Architecture("roberta.encoder.layer.{}.", "classifier.out_proj", ("classifier",), reserved=2)
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "bert": Architecture("bert.encoder.layer.{}.", "classifier", ("bert.pooler", "classifier")),
+    "distilbert": Architecture(
+        "distilbert.transformer.layer.{}.", "classifier", ("pre_classifier", "classifier"), count="n_layers", width="dim"
+    ),
+    "electra": Architecture("electra.encoder.layer.{}.", "classifier.out_proj", ("classifier",)),
+    "mpnet": Architecture("mpnet.encoder.layer.{}.", "classifier.out_proj", ("classifier",), reserved=2),
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "camembert": _ROBERTA,
+}
+
+
+def architecture(model_type: str, place: str = "") -> Architecture:
+    """Return the row of ``model_type``; raises :class:`UserError` naming those that are known."""
+    if model_type not in ARCHITECTURES:
+        raise UserError(
+            f"no student can be cut from a model of type '{model_type}'", place=place, remedy=did_you_mean(model_type, ARCHITECTURES)
+        )
+    return ARCHITECTURES[model_type]
+
+
+def choose(layers: int | Sequence[int], available: int, place: str = "students.layers") -> tuple[int, ...]:
+    """Return the numbers of the source's layers to keep, rising.
+
+    A number n spreads n layers evenly from the first to the last (3 of 6: 0, 2, 5, as in DistilBERT's halving; the midpoint
+    rounds to even); one layer is the first. A list is taken as it is. Raises :class:`UserError` for a layer that is not there.
+    """
+    remedy = f"the model has layers 0 to {available - 1}: give a number from 1 to {available}, or a rising list of layers"
+    if isinstance(layers, int):
+        if not 1 <= layers <= available:
+            raise UserError(f"{layers} layers of {available}", place=place, remedy=remedy)
+        return tuple(round(i * (available - 1) / (layers - 1)) for i in range(layers)) if layers > 1 else (0,)
+    chosen = tuple(layers)
+    if not chosen or list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= available:
+        raise UserError(f"layers {list(chosen)}", place=place, remedy=remedy)
+    return chosen
+
+
+def renamed(name: str, layer: str, numbers: Mapping[int, int]) -> str | None:
+    """Return ``name`` with its layer's number replaced by ``numbers``; None for a layer that is not among them.
+
+    Reversible: the inverse of ``numbers`` gives the name back.
+    """
+    before, after = layer.split("{}")
+    match = re.match(f"{re.escape(before)}(\\d+){re.escape(after)}", name)
+    if match is None:
+        return name
+    number = numbers.get(int(match[1]))
+    return None if number is None else layer.format(number) + name[match.end() :]

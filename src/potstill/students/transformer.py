@@ -1,0 +1,176 @@
+"""A student cut from a transformer: some of its layers, its embeddings and its tokenizer, as a plain sequence classifier.
+
+Layers kept from the teacher: Sanh et al. 2019, "DistilBERT", section 3; evenly spread ones do best or near it: Sajjad et al.
+2023, "On the effect of dropping layers of pre-trained transformer models".
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from .. import rng, storage
+from ..errors import UserError
+from ..records import Example, Head
+from ..serving.preprocess import Preprocess, Tokenized
+from .architectures import Architecture, architecture, choose, renamed
+from .folder import head_of, read, write
+from .protocol import Output
+from .source import plain, quiet, read_config, read_tokenizer, seeded
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass
+class TransformerStudent:
+    """A sequence classifier of ``transformers`` and its tokenizer; ``layers`` says which of its source's layers it began with."""
+
+    module: PreTrainedModel
+    head: Head
+    tokenizer: Any  # a fast tokenizer of transformers
+    spec: dict[str, Any]  # preprocessing
+    layers: tuple[int, ...]
+    kind: str = "transformer"
+
+    def __post_init__(self) -> None:
+        self.preprocess: Preprocess = Tokenized.make(self.spec, self.tokenizer.backend_tokenizer)
+        row = architecture(self.module.config.model_type)
+        self.hidden_layers = int(getattr(self.module.config, row.count))
+        self.width = int(getattr(self.module.config, row.width))
+        self.parameters = sum(p.numel() for p in self.module.parameters())
+
+    def forward(self, batch: dict[str, Tensor], hidden: bool = False) -> Output:
+        """Answer a batch; hidden states are those of real tokens, row by row. *Shapes:* see :class:`protocol.Output`."""
+        out = self.module(**{name: batch[name] for name in self.preprocess.inputs}, output_hidden_states=hidden)
+        if not hidden:
+            return Output(out.logits)
+        real = batch["attention_mask"].bool()
+        return Output(out.logits, tuple(state[real] for state in out.hidden_states))
+
+    def save_model(self, folder: Path) -> None:
+        """Write what ``from_pretrained`` reads: config, safetensors, tokenizer. Nothing else."""
+        with storage.disk_errors(folder), quiet():
+            self.module.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
+
+    def save(self, folder: Path) -> None:
+        self.save_model(folder)
+        write(folder, kind=self.kind, spec={"layers": list(self.layers)}, head=self.head, preprocess=self.spec)
+
+    def preprocess_spec(self) -> dict[str, Any]:
+        return copy.deepcopy(self.spec)
+
+    def save_preprocess(self, folder: Path) -> None:
+        storage.write_text(folder / "tokenizer.json", plain(self.tokenizer.backend_tokenizer).to_str())
+
+    def export_module(self) -> nn.Module:
+        return Positional(eager(self.module), self.preprocess.inputs)
+
+
+class Positional(nn.Module):
+    """Takes ``names`` by position, gives logits alone: what exporters can trace."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, tuple(names)
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        logits: Tensor = self.model(**dict(zip(self.names, inputs))).logits
+        return logits
+
+
+def build(
+    spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()
+) -> TransformerStudent:
+    """Return a student that begins as ``spec.layers`` of the model in ``source``, an encoder or a sequence classifier.
+
+    The source's classifier is kept where it has the same labels, its rows put in the order of ``head`` by name; else the
+    student's is fresh. ``spec.max_length``, where given, goes before ``max_length``; both yield to what the model can read.
+    ``rows`` are not needed. Raises :class:`UserError` for a folder, an architecture, layers or labels that can't be used.
+    """
+    config = read_config(source)
+    row = architecture(config.model_type, str(source))
+    layers = choose(spec.layers, getattr(config, row.count))
+    return cut(source, head, layers=layers, fields=fields, seed=seed, max_length=spec.max_length or max_length)
+
+
+def cut(source: Path, head: Head, *, layers: Sequence[int] | None, fields: Sequence[str], seed: int, max_length: int) -> TransformerStudent:
+    """Return the student of ``layers`` (None: all) of the model in ``source``; see :func:`build`."""
+    config = read_config(source)
+    row = architecture(config.model_type, str(source))
+    kept = tuple(range(getattr(config, row.count))) if layers is None else tuple(layers)
+    small = copy.deepcopy(config)
+    setattr(small, row.count, len(kept))
+    small.id2label = dict(enumerate(head.labels))
+    small.label2id = {label: i for i, label in enumerate(head.labels)}
+    small.problem_type = "single_label_classification"
+    with quiet(), seeded(rng.integer(seed, "student", "head")):
+        model = AutoModelForSequenceClassification.from_config(small, attn_implementation="sdpa", dtype=torch.float32)
+    _fill(model, source, row, kept, head)
+    tokenizer = read_tokenizer(source)
+    return TransformerStudent(model, head, tokenizer, preprocessing(model, tokenizer, row, fields, max_length), kept)
+
+
+def _fill(model: PreTrainedModel, source: Path, row: Architecture, layers: Sequence[int], head: Head) -> None:
+    """Copy into ``model`` what the source has for it; what the source lacks (a head) stays as it was initialised."""
+    with quiet(), seeded(0):  # what is random in the whole model is fresh, and not copied
+        whole, info = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+    fresh = set(info["missing_keys"]) | {key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]}
+    state = whole.state_dict()
+    order = _label_order(whole.config.id2label, head)
+    for end in ("weight", "bias"):
+        name = f"{row.classifier}.{end}"
+        if order is None or name in fresh:
+            state.pop(name)
+        else:
+            state[name] = state[name][order]
+    numbers = dict(enumerate(layers))
+    wanted = {name: renamed(name, row.layer, numbers) for name in model.state_dict()}
+    missing, unexpected = model.load_state_dict(
+        {name: state[old] for name, old in wanted.items() if old in state and old not in fresh}, strict=False
+    )
+    if unexpected or any(name.startswith(row.layer.split("{}")[0]) for name in missing):
+        raise UserError("the model's weights don't cover its layers", place=str(source), remedy="is the folder complete?")
+
+
+def _label_order(id2label: dict[int, str], head: Head) -> list[int] | None:
+    """Return, for each label of ``head``, its row in the source's classifier; None where the labels are others."""
+    place = {label: int(i) for i, label in id2label.items()}
+    return [place[label] for label in head.labels] if place.keys() == set(head.labels) else None
+
+
+def preprocessing(model: PreTrainedModel, tokenizer: Any, row: Architecture, fields: Sequence[str], max_length: int) -> dict[str, Any]:
+    """Return the spec of the source's own tokenization: every input that both the model and its tokenizer know, none dropped."""
+    taken = inspect.signature(type(model).forward).parameters
+    positions = model.config.max_position_embeddings - row.reserved
+    return {
+        "kind": "tokenizer", "file": "tokenizer.json", "fields": list(fields), "special_tokens": True,
+        "max_length": int(min(max_length, positions, tokenizer.model_max_length)),
+        "inputs": [name for name in INPUTS if name in taken and name in tokenizer.model_input_names],
+        "pad": {"input_ids": int(tokenizer.pad_token_id or 0), "token_type_ids": int(tokenizer.pad_token_type_id)},
+    }  # fmt: skip
+
+
+def load(folder: Path) -> TransformerStudent:
+    """Return the student that :meth:`TransformerStudent.save` wrote."""
+    saved = read(folder, "transformer")
+    with quiet():
+        model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
+    return TransformerStudent(model, head_of(saved), read_tokenizer(folder), saved["preprocess"], tuple(saved["spec"]["layers"]))
+
+
+def eager(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy on the CPU with eager attention, in eval mode: exporters can't trace fused attention in every length."""
+    with quiet(), seeded(0):
+        twin = AutoModelForSequenceClassification.from_config(copy.deepcopy(model.config), attn_implementation="eager", dtype=torch.float32)
+    twin.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
+    return twin.eval()

@@ -1,0 +1,76 @@
+"""Load a sequence classifier from a folder: offline, silent, without code from the folder, without pickle, ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import logging
+
+from ..errors import TeacherError
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from writing to the terminal: no progress bars, no reports."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def classifier(folder: Path) -> tuple[Any, Any]:
+    """Return the model (eval mode, no gradients, eager attention, float32) and its tokenizer. Raises :class:`TeacherError`."""
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True,
+                attn_implementation="eager", dtype=torch.float32,
+            )  # fmt: skip
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_fast=True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise TeacherError(
+            f"the model can't be loaded: {first}",
+            place=str(folder),
+            remedy="does it load in transformers, offline, as a sequence classifier?",
+        ) from error
+    if info["missing_keys"] or info["mismatched_keys"]:
+        lacks = ", ".join(sorted(str(key) for key in info["missing_keys"] or info["mismatched_keys"])[:3])
+        raise TeacherError(
+            f"the model has no classification head for this task (its weights lack {lacks})",
+            place=str(folder),
+            remedy="give it one: add `adapt: {how: finetune}` to the teacher",
+        )
+    if not tokenizer.is_fast:
+        raise TeacherError("the model has no fast tokenizer", place=str(folder), remedy="add its tokenizer.json to the folder")
+    if tokenizer.pad_token_id is None:
+        raise TeacherError("the tokenizer has no padding token", place=str(folder), remedy="set pad_token in its tokenizer_config.json")
+    if config.problem_type in ("multi_label_classification", "regression"):
+        raise TeacherError(f"the model is one of {config.problem_type.replace('_', '-')}: its classes exclude none", place=str(folder))
+    return model.eval().requires_grad_(False), tokenizer
+
+
+def longest(model: Any, tokenizer: Any) -> int:
+    """Return the most tokens that the model takes."""
+    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length  # some architectures have no limit
+    return int(min(positions, tokenizer.model_max_length))
+
+
+def precision_of(asked: str, device: str) -> str:
+    """Return "fp32" or "bf16"; "auto" is bf16 where the processor has it in hardware."""
+    if asked != "auto":
+        return asked
+    native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"

@@ -1,0 +1,208 @@
+"""A teacher that is a ``transformers`` sequence classifier on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from .. import storage
+from ..errors import TeacherError
+from ..records import Answer, Answered, Example, Failed, Field, Head, Want
+from . import loading
+from .build import task_names
+from .files import folder_digest, local_folder, model_files
+
+TEMPLATE = 1  # raise it when the way in which fields become tokens changes
+FIELDS = (("text",), ("text", "text_pair"))
+HALF = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    id: str
+    inputs: Mapping[str, list[int]]
+
+    @property
+    def length(self) -> int:
+        return len(self.inputs["input_ids"])
+
+
+@final
+class ModelTeacher:
+    """See :class:`potstill.contracts.Teacher`. Gives ``logprobs``, ``hidden`` and ``vector``.
+
+    ``logprobs``: (1, classes) float32 in the order of ``labels``; ``hidden``: (tokens, width) float16, special tokens
+    included, padding left out, layer 0 the embeddings; ``vector``: (1, width) float32, the mean of the last layer over
+    its tokens.
+    """
+
+    def __init__(self, folder: Path, head: Head, *, given: Mapping[str, str], max_length: int, batch_size: int, precision: str,
+                 known: Mapping[str, Any]) -> None:  # fmt: skip
+        self.folder, self.max_length, self.batch_size, self._known = folder, max_length, batch_size, known
+        self.name, self.labels = folder.name, head.labels
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.precision = loading.precision_of(precision, self._device)
+        self._model, self._tokenizer = loading.classifier(folder)
+        self._model.to(self._device)
+        if max_length > (most := loading.longest(self._model, self._tokenizer)):
+            raise TeacherError(f"the model takes {most} tokens", place=f"teacher.max_length: {max_length}", remedy=f"max_length: {most}")
+        id2label = self._model.config.id2label
+        own = tuple(str(id2label[i]) for i in range(len(id2label)))
+        self._names = task_names(own, given, head, place=str(folder))
+        self._columns = torch.tensor([self._names.index(label) for label in head.labels], device=self._device)
+
+    @property
+    def training(self) -> bool:
+        return bool(self._model.training)
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        yield from self._model.parameters()
+
+    @cached_property
+    def _identity(self) -> str:
+        return storage.digest("model", TEMPLATE, folder_digest(self.folder), self.max_length, self.precision, self._names)
+
+    def identity(self) -> str:
+        """Return the digest of weights, configuration, tokenizer, ``max_length``, precision and the names given to its labels.
+
+        The order of the task's labels is none of it: what is stored is stored by name.
+        """
+        return self._identity
+
+    def offers(self) -> frozenset[str]:
+        return frozenset({"logprobs", "hidden", "vector"})
+
+    def request(self, example: Example) -> bytes:
+        return storage.canonical(_texts(example.fields))
+
+    def facts(self) -> Mapping[str, Any]:
+        config = self._model.config
+        return {
+            "architecture": type(self._model).__name__,
+            "parameters": sum(parameter.numel() for parameter in self._model.parameters()),
+            "size_bytes": sum(path.stat().st_size for path in model_files(self.folder)),
+            "layers": int(config.num_hidden_layers),
+            "width": int(config.hidden_size),
+            "max_length": self.max_length,
+            "precision": self.precision,
+            "path": str(self.folder),
+            "one_hot": False,
+            **self._known,
+        }
+
+    def predict(self, rows: Sequence[Mapping[str, Field]]) -> np.ndarray:
+        """Return log-probabilities *Shape:* (n, classes) float32: the teacher as it runs, without the store."""
+        want = Want("logprobs")
+        said = dict(self.answer([Example(str(i), row) for i, row in enumerate(rows)], [want]))
+        out = np.full((len(rows), len(self.labels)), np.nan, np.float32)
+        for i in range(len(rows)):
+            answer = said[str(i)]
+            if not isinstance(answer, Answered):
+                raise TeacherError(answer.reason, place=f"row {i}", remedy="leave this row out")
+            out[i] = answer.arrays[want][0]
+        return out
+
+    def answer(self, examples: Sequence[Example], wants: Sequence[Want]) -> Iterator[tuple[str, Answer]]:
+        """Yield an answer for each example, all at the end.
+
+        So a call that is broken off leaves nothing half kept, and its repetition pads the same rows together: the last
+        bits of floating point depend on that. Raises :class:`TeacherError` for a layer that there is not.
+        """
+        self._check(wants)
+        encoded, answers = self._encode(examples)
+        encoded.sort(key=lambda item: (item.length, item.id))
+        for batch in _batches(encoded, self.batch_size * self.max_length):
+            answers.update(self._forward(batch, wants))
+        yield from answers.items()
+
+    def _check(self, wants: Sequence[Want]) -> None:
+        layers = int(self._model.config.num_hidden_layers)
+        for want in wants:
+            if want.kind == "hidden" and (want.layer is None or not 0 <= want.layer <= layers):
+                raise TeacherError(f"the teacher has no layer {want.layer}", place=want.key, remedy=f"layers 0 (embeddings) to {layers}")
+            if want.top_k is not None or want.sample:
+                raise TeacherError("a classifier gives all of its classes, and always the same", place=want.key)
+
+    def _encode(self, examples: Sequence[Example]) -> tuple[list[_Encoded], dict[str, Answer]]:
+        """Return the tokenized examples; those that can't be, as failures."""
+        failures: dict[str, Answer] = {}
+        by_fields: dict[tuple[str, ...], list[tuple[str, list[str]]]] = {}
+        for example in examples:
+            texts = _texts(example.fields)
+            if any(_has_surrogates(text) for text in texts.values()):
+                failures[example.id] = Failed("the text is not valid Unicode")
+            else:
+                by_fields.setdefault(tuple(texts), []).append((example.id, list(texts.values())))
+        encoded = []
+        for group in by_fields.values():
+            columns = [list(column) for column in zip(*(texts for _, texts in group))]
+            made = self._tokenizer(*columns, truncation=True, max_length=self.max_length, padding=False)
+            for i, (id, _) in enumerate(group):
+                encoded.append(_Encoded(id, {name: values[i] for name, values in made.items()}))
+        return encoded, failures
+
+    @torch.inference_mode()
+    def _forward(self, batch: Sequence[_Encoded], wants: Sequence[Want]) -> list[tuple[str, Answer]]:
+        with loading.quiet():
+            made = self._tokenizer.pad({name: [item.inputs[name] for item in batch] for name in batch[0].inputs}, return_tensors="pt")
+        inputs = {name: tensor.to(self._device) for name, tensor in made.items()}  # whatever this tokenizer gives: nothing is dropped
+        deep = any(want.kind != "logprobs" for want in wants)
+        with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
+            output = self._model(**inputs, output_hidden_states=deep)
+        mask = inputs["attention_mask"].bool()
+        logprobs = output.logits.float().log_softmax(dim=-1)[:, self._columns].cpu().numpy()  # (batch, classes)
+        made_of = {want: self._arrays(want, logprobs, output.hidden_states, mask) for want in wants}
+        return [(item.id, Answered({want: made_of[want][i] for want in wants})) for i, item in enumerate(batch)]
+
+    def _arrays(self, want: Want, logprobs: np.ndarray, hidden: Any, mask: torch.Tensor) -> list[np.ndarray]:
+        """Return each row's array for one want."""
+        if want.kind == "logprobs":
+            return [logprobs[i : i + 1] for i in range(len(logprobs))]
+        states = hidden[-1 if want.layer is None else want.layer].float()  # (batch, tokens, width)
+        if want.kind == "vector":
+            weights = mask.unsqueeze(-1).float()
+            means = ((states * weights).sum(1) / weights.sum(1)).cpu().numpy()
+            return [means[i : i + 1] for i in range(len(means))]
+        half = states.clamp(-HALF, HALF).half()  # outliers beyond 65,504 would become infinite
+        return [half[i][mask[i]].cpu().numpy() for i in range(len(half))]
+
+
+def open_model(spec: Any, head: Head, *, folder: Path | None = None, threads: int | None = None) -> ModelTeacher:
+    """Return the teacher of a recipe's `kind: model`; ``folder`` is its adapted model. Sets torch's threads where given."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    known = {"license": spec.license, "output_license": spec.output_license, "usd_per_1000": spec.usd_per_1000}
+    return ModelTeacher(
+        local_folder(spec.model) if folder is None else local_folder(str(folder)), head, given=spec.labels, max_length=spec.max_length,
+        batch_size=spec.batch_size, precision=spec.precision, known=known,
+    )  # fmt: skip
+
+
+def _texts(fields: Mapping[str, Field]) -> dict[str, str]:
+    """Return the fields that a text model reads. Raises :class:`TeacherError` for others."""
+    texts = {name: value for name in FIELDS[-1] if isinstance(value := fields.get(name), str)}
+    if tuple(texts) not in FIELDS or len(texts) != len(fields):
+        raise TeacherError(f"a text model reads text, and text_pair; these rows have {', '.join(fields)}", place="teacher")
+    return texts
+
+
+def _has_surrogates(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _batches(encoded: Sequence[_Encoded], tokens: int) -> Iterator[list[_Encoded]]:
+    """Yield runs of the length-sorted items that, padded, hold at most ``tokens``: short texts go in larger batches."""
+    batch: list[_Encoded] = []
+    for item in encoded:
+        if batch and item.length * (len(batch) + 1) > tokens:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
