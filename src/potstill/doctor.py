@@ -38,7 +38,8 @@ def examine(cwd: Path, home: Path) -> dict[str, dict[str, Any]]:
 def machine() -> dict[str, Any]:
     """Return processor, cores, memory, numeric units and accelerators."""
     info = _read("/proc/cpuinfo")
-    flags = set((re.search(r"^(?:flags|Features)\s*:\s*(.*)$", info, re.MULTILINE) or [None, ""])[1].split())
+    features = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", info, re.MULTILINE)
+    flags = set(features[1].split()) if features else set()
     model = re.search(r"^model name\s*:\s*(.*)$", info, re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+) kB", _read("/proc/meminfo"), re.MULTILINE)
     return {

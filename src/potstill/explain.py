@@ -1,10 +1,12 @@
-"""One row's whole life, and the paired difference of two runs: read from the run folders, nothing computed anew but counts and intervals."""
+"""One row's whole life, and the paired difference of two runs: read from their folders; only counts and intervals are computed."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from .errors import UserError
 
 SPLITS = ("test", "train", "validation", "calibration", "unlabeled")
 SHORTEST = 4  # characters of an id that may stand for the whole
+ALPHA = 0.025  # each bound's, so that intervals are two-sided 95 %
 
 
 # ------------------------------------------------------------------------------------------------------------- a row
@@ -29,14 +32,15 @@ def why(run: Path, row_id: str) -> dict[str, Any]:
     row = _row(data, row_id)
     if row is None:
         return _dropped(data, row_id, run)
-    answers = [_said(name, table, row["id"]) for name, table in _predictions(run).items()] if row["split"] == "test" else []
-    answers = [answer for answer in answers if answer]
+    said = [_said(name, table, row["id"]) for name, table in _predictions(run).items()] if row["split"] == "test" else []
+    answers = [answer for answer in said if answer is not None]
+    sides = _sides(answers, report)
     key = _key(report, row)
     notes = [] if answers else [f"a row of {row['split']}: predictions are kept for test rows"]
     notes += [] if key else ["the label store of this machine holds no answer of this teacher to it"]
     return {
         "row": row, "duplicates": _duplicates(data, row), "dropped": None, "answers": answers, "key": key,
-        "sides": _sides(answers, report), "notes": [*notes, *_sides(answers, report).values()],
+        "sides": sides, "notes": [*notes, *sides.values()],
     }  # fmt: skip
 
 
@@ -168,14 +172,17 @@ def diff(run_a: Path, run_b: Path) -> dict[str, Any]:
     best = [_best(report) for report in reports]
     if all(best) and best[0] != best[1]:
         pairs.append((f"{best[0]} -> {best[1]}", str(best[0]), str(best[1])))
-    rows = [_pair(title, tables[0][a], tables[1][b]) for title, a, b in pairs if a in tables[0] and b in tables[1]]
+    groups = {row["id"]: row["group"] for row in _lines(_data_folder(run_a) / "test.jsonl")}
+    rows = [_pair(title, tables[0][a], tables[1][b], groups) for title, a, b in pairs if a in tables[0] and b in tables[1]]
     found = [row for row in rows if row is not None]
     if not found:
         raise UserError(
             "the runs share no test rows with gold labels", place=f"{run_a} and {run_b}", remedy="compare runs over the same data.test"
         )
-    notes = [] if _hashes(reports) else ["the runs' test splits differ: only the rows in both are compared"]
-    return {"runs": [str(run_a), str(run_b)], "metric": "accuracy", "n": max(row["n"] for row in found), "pairs": found, "notes": notes}
+    sizes = {len(table.ids) for subjects in tables for table in subjects.values()}
+    n = max(row["n"] for row in found)
+    notes = [] if sizes == {n} else [f"not all test rows are in both, with gold labels and answers: {n:,} of {max(sizes):,} are compared"]
+    return {"runs": [str(run_a), str(run_b)], "metric": "accuracy", "n": n, "pairs": found, "notes": notes}
 
 
 def _best(report: Mapping[str, Any]) -> str | None:
@@ -184,13 +191,11 @@ def _best(report: Mapping[str, Any]) -> str | None:
     return named or (students[0] if len(students) == 1 else None)
 
 
-def _hashes(reports: list[dict[str, Any]]) -> bool:
-    tests = [(report.get("data") or {}).get("test") for report in reports]
-    return tests[0] == tests[1]
+def _pair(title: str, first: Table, second: Table, groups: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return one line of the comparison: discordant rows, the difference and its interval; None without common gold.
 
-
-def _pair(title: str, first: Table, second: Table) -> dict[str, Any] | None:
-    """Return one line of the comparison: discordant rows and the difference with Tango's score interval; None without common gold."""
+    The interval is Tango's score interval; where rows have groups, the cluster-robust t interval.
+    """
     at = {id: i for i, id in enumerate(second.ids)}
     both = [(i, at[id]) for i, id in enumerate(first.ids) if id in at]
     both = [(i, j) for i, j in both if first.gold[i] is not None and first.label[i] is not None and second.label[j] is not None]
@@ -198,18 +203,26 @@ def _pair(title: str, first: Table, second: Table) -> dict[str, Any] | None:
         return None
     a = np.array([first.label[i] == first.gold[i] for i, _ in both])
     b = np.array([second.label[j] == second.gold[j] for _, j in both])
-    gained, lost = int((b & ~a).sum()), int((a & ~b).sum())
-    low, high = _interval(gained, lost, len(both))
+    gained, lost, n = int((b & ~a).sum()), int((a & ~b).sum()), len(both)
+    of = [groups.get(first.ids[i]) for i, _ in both]
+    if any(group is not None for group in of):
+        codes = np.unique([str(group) for group in of], return_inverse=True)[1]
+        low, high = lookup.load("potstill.evaluation.statistics:cluster_t")(b.astype(float) - a, codes, ALPHA)
+    else:
+        worst, best = lookup.load("potstill.evaluation.statistics:tango")(lost, gained, n, ALPHA)
+        low, high = -best, -worst
     return {
-        "subject": title, "n": len(both), "first": float(a.mean()), "second": float(b.mean()), "difference": (gained - lost) / len(both),
-        "low": low, "high": high, "gained": gained, "lost": lost, "p": _mcnemar(gained, lost),
+        "subject": title, "n": n, "first": float(a.mean()), "second": float(b.mean()), "difference": (gained - lost) / n,
+        "low": _finite(low), "high": _finite(high), "gained": gained, "lost": lost, "p": _mcnemar(gained, lost),
     }  # fmt: skip
 
 
-def _interval(gained: int, lost: int, n: int) -> tuple[float, float]:
-    raise NotImplementedError
+def _finite(value: float) -> float | None:
+    """JSON has no infinity: a bound that is none is null."""
+    return float(value) if math.isfinite(value) else None
 
 
 def _mcnemar(gained: int, lost: int) -> float:
     """Return the exact two-sided p-value of McNemar's test: are gains and losses equally likely? (McNemar 1947)"""
-    raise NotImplementedError
+    n, k = gained + lost, min(gained, lost)
+    return min(1.0, float(Fraction(2 * sum(math.comb(n, i) for i in range(k + 1)), 2**n)))

@@ -56,14 +56,19 @@ def test_every_commented_key_of_the_template_loads_too(folder, write):
     text = "\n".join(loud)
     assert len(yaml.safe_load(text)) > 9
     recipe = load(write(text))
-    assert recipe.threads == 2 and len(recipe.objectives) == 3 and recipe.data.validation and recipe.data.slices == ["source"]
-    assert recipe.training.batch_size == 32 and recipe.requirement.max_cost_usd == 20
+    assert recipe.threads == 2
+    assert len(recipe.objectives) == 3
+    assert recipe.data.validation
+    assert recipe.data.slices == ["source"]
+    assert recipe.training.batch_size == 32
+    assert recipe.requirement.max_cost_usd == 20
 
 
 def test_names_that_yaml_would_misread_are_quoted(folder, write):
     (folder / "my: rows #1.jsonl").write_text("{}")
     recipe = load(write(template(model="model", train="my: rows #1.jsonl", columns={"text": "no", "label": "la: bel"})))
-    assert recipe.data.train.endswith("my: rows #1.jsonl") and recipe.data.columns["label"] == "la: bel"
+    assert recipe.data.train.endswith("my: rows #1.jsonl")
+    assert recipe.data.columns["label"] == "la: bel"
 
 
 def test_unknown_tasks_are_refused():

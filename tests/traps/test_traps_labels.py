@@ -91,7 +91,7 @@ def test_trap_35_label_order_of_the_teacher(folder, tmp_path):
 
 
 def test_trap_35_disjoint_labels_are_refused(folder):
-    with pytest.raises(TeacherError, match="'neg', 'neu', 'pos'.*'0', '1', '2'"):
+    with pytest.raises(TeacherError, match=r"'neg', 'neu', 'pos'.*'0', '1', '2'"):
         build(spec(folder), Head("classes", ("0", "1", "2")))
 
 

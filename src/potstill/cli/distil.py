@@ -47,7 +47,7 @@ def quickstart(
 
 def init(
     file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it; - is standard output.")] = Path("recipe.yaml"),
-    task: Annotated[str, typer.Option(help="What the student shall do.")] = "text-classification",
+    task: Annotated[str, typer.Option(metavar="TASK", help="What the student shall do.")] = "text-classification",
     debug: Debug = False,
 ) -> int:
     """Write a commented recipe that runs.

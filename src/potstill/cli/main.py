@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -67,4 +68,12 @@ def build() -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line, by default that of the process; return the exit code."""
-    return guarded(lambda: build()(args=list(arguments) if arguments is not None else None, prog_name="potstill", standalone_mode=False))
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    return guarded(lambda: _invoke(words))
+
+
+def _invoke(words: list[str]) -> Any:
+    """Run the command without typer's own handling of errors, which would eat interruptions and closed pipes."""
+    command = typer.main.get_command(build())
+    with command.make_context("potstill", words) as context:
+        return command.invoke(context)

@@ -11,7 +11,7 @@ from typing import IO, Annotated
 import typer
 
 from .. import lookup
-from ..errors import DONE, UNMET, UserError
+from ..errors import DONE, UNMET, USER, UserError
 from .edge import folder_of, say
 from .options import BundleFolder, Debug, Json
 
@@ -23,8 +23,8 @@ PredictFile = Annotated[
 def predict(
     bundle: BundleFolder,
     file: PredictFile = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="How many lines are answered together.")] = 64,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of ONNX Runtime.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="How many lines are answered together.")] = 64,
     debug: Debug = False,
 ) -> int:
     """Answer lines: each input line gets one line of JSON, in order.
@@ -40,9 +40,13 @@ def predict(
     folder = _bundle(bundle)
     predictor = lookup.load("potstill.serving.predictor:Predictor").open(folder / "artifact", threads=threads)
     answers = lookup.load("potstill.serving.stream:predict_lines")
+    bad = 0
     for answer in answers(predictor, _lines(file), batch=batch):
-        typer.echo(answer if isinstance(answer, str) else jsonlib.dumps(answer, ensure_ascii=False))
-    return DONE
+        bad += "error" in answer
+        typer.echo(jsonlib.dumps(answer, ensure_ascii=False))
+    if bad:
+        say(f"{bad:,} lines got no answer: their lines of output say why")
+    return USER if bad else DONE
 
 
 def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> int:

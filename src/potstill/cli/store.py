@@ -47,7 +47,7 @@ def ls(json: Json = False, debug: Debug = False) -> int:
 
 @app.command()
 def stats(json: Json = False, debug: Debug = False) -> int:
-    """Tell how many answers are held, their size, and how often a question was answered from the store.
+    """Tell how many answers are held, their size, and the calls ever made for them.
 
     [bold]Examples[/bold]
 
@@ -64,11 +64,11 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write: .jsonl or .parquet.", show_default=False)],
     debug: Debug = False,
 ) -> int:
-    """Write a teacher's answers to a file, which a recorded teacher can read.
+    """Write a teacher's answers to a file.
 
     [bold]Examples[/bold]
 
-      potstill store export 4be1 answers.jsonl
+      potstill store export 4be1f07a answers.jsonl
     """
     count = _admin("export")(_root(), teacher, file)
     say(f"{count:,} answers are in {file}")
@@ -85,7 +85,7 @@ def gc(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Remove answers; without an option, only what no answer needs. The count of test reads is never touched.
+    """Remove answers; without an option, only what is damaged or half written. The count of test reads is never touched.
 
     [bold]Examples[/bold]
 

@@ -185,7 +185,8 @@ def life(found: Mapping[str, Any]) -> str:
     fields = "\n".join(f"  {name}: {_cut(str(text))}" for name, text in (row.get("fields") or {}).items())
     lines = [f"{row['id']}  {row.get('place', '')}  ({row['split']})", *([fields] if fields else []), f"  gold: {row.get('gold')}"]
     for copy in found.get("duplicates") or ():
-        lines.append(f"  {copy['kind']} duplicate: {copy.get('kept_place')} was kept, {copy.get('removed_place')} was removed")
+        removed, kept = f"{copy['removed']} ({copy['removed_from']})", f"{copy['kept']} ({copy['kept_in']})"
+        lines.append(f"  {copy['kind']} duplicate: {kept} was kept, {removed} was removed; similarity {copy['similarity']:.2f}")
     if found.get("dropped"):
         lines.append(f"  dropped: {found['dropped']['reason']}")
     if found.get("key"):

@@ -55,7 +55,11 @@ class Answers:
             if self._known(i) in self.refusals:
                 raise PotstillError(f"there is no answer: {self.refusals[i]}", place=f"{want.key} of {i[:12]}")
         rows = self.store.get(list(dict.fromkeys(self.keys[i] for i in ids)), want)
-        return [self._array(rows.get(self.keys[i]), want, i) for i in ids]
+        arrays = [self._array(rows.get(self.keys[i]), want, i) for i in ids]
+        columns = from_stored(self.labels)
+        if want.kind != "logprobs" or (columns == np.arange(len(columns))).all():
+            return arrays
+        return [array[:, columns] for array in arrays]
 
     def _known(self, id: str) -> str:
         if id not in self.keys:
@@ -69,9 +73,7 @@ class Answers:
                 place=str(self.store.root),
                 remedy="was `potstill store gc` run at the same time? run the same command again: what is gone is asked again",
             )
-        if want.kind != "logprobs" or not self.labels:
-            return row.array
-        return row.array[:, from_stored(self.labels)]
+        return row.array
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..lookup import did_you_mean
 from ..records import Field
 from . import hashing
 
-Item = dict[str, np.ndarray]  # one row's 1-d int64 arrays by input name
+Item = Mapping[str, np.ndarray]  # one row's 1-d int64 arrays by input name
 
 
 class Preprocess(Protocol):

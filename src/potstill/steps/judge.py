@@ -17,7 +17,7 @@ from ..records import Artifact, Example
 from ..workspace import Workspace
 from .data import Data
 from .learn import Model, main_metric
-from .teach import Teaching
+from .teach import Teaching, floor, load_arrays, save_arrays
 
 ANALYSIS = 1  # raised when the statistics that decide change
 
@@ -72,7 +72,9 @@ def _temperature(work: Workspace, data: Data, model: Model) -> dict[str, Any]:
     first = {row.id for row in data.halves()[0]}
     gold = work.task.encode(rows, data.head)
     use = np.array([row.id in first for row in rows], bool) & (gold >= 0)
-    found = load("potstill.evaluation.calibration:fit_temperature")(model.logprobs("calibration")[use], gold[use])
+    found = load("potstill.evaluation.calibration:fit_temperature")(
+        model.logprobs("calibration")[use], gold[use], rows_in_all=int((gold >= 0).sum())
+    )
     return {"temperature": found.temperature, "rows": int(use.sum()), "reason": found.reason}
 
 
@@ -89,7 +91,7 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
             "teacher": work.recipe.teacher.model_dump(mode="json", by_alias=True), "labels": list(data.head.labels),
             "folder": str(teaching.folder), "threads": work.threads,
         }  # fmt: skip
-        subjects.insert(0, {"name": "teacher", "ref": "potstill.teachers.build:open_for_measuring", "spec": spec})
+        subjects.insert(0, {"name": "teacher", "ref": "potstill.teachers.timed:open_timed", "spec": spec})
 
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("speed", "timing the teacher and the artifacts, turn by turn"):
@@ -108,6 +110,13 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
     return work.cache.get("speed", inputs, make)
 
 
+def _speedups(measured: Mapping[str, Any]) -> dict[str, Any]:
+    if "teacher" not in measured:
+        return {}
+    ratio = load("potstill.measuring.measure:speedup")
+    return {name: ratio(found, measured["teacher"]) for name, found in measured.items() if name != "teacher"}
+
+
 # ------------------------------------------------------------------------------------------------------------ the test
 @dataclass(frozen=True)
 class Opened:
@@ -118,6 +127,14 @@ class Opened:
     logprobs: Mapping[str, np.ndarray]  # teacher, floor, and each model's name
     registration: Any
     read: Any
+    stage: Stage
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The rows' groups as integers *Shape:* (rows,), None where they have none."""
+        if any(row.group is None for row in self.rows):
+            return None
+        return np.unique([str(row.group) for row in self.rows], return_inverse=True)[1]
 
 
 def open_test(
@@ -138,13 +155,15 @@ def open_test(
         with work.log.stage("test", "opening the test rows"):
             work.log.event("test.read", test=data.test.digest, registration=registration.hash)
             rows = data.test.open(registration)
-            said = {"teacher": teaching.logprobs(rows), **_floor(work, data, rows, standing)}
+            said = {"teacher": teaching.logprobs(rows)}
+            if data.teaches_gold:
+                said["floor"] = floor(work, data).predict_logprobs([work.task.text(row) for row in rows])
             for i, (name, place) in enumerate(answering.items()):
                 work.log.progress("test", i, len(answering), name)
                 said[name] = (
                     load("potstill.serving.predictor:Predictor").open(place, threads=work.threads).predict([row.fields for row in rows])
                 )
-            np.savez(folder / "logprobs.npz", **said)
+            save_arrays(folder / "logprobs.npz", said)
 
     chosen = {c.model.name: c.artifact.folder for c in found}
     answering = {m.name: chosen.get(m.name, m.artifact.folder) for m in models}
@@ -153,13 +172,12 @@ def open_test(
         "models": {m.name: m.artifact.sha256 for m in models}, "sealed": {c.name: c.artifact.sha256 for c in found},
     }  # fmt: skip
     stage = work.cache.get("test", inputs, make)
-    with np.load(stage.folder / "logprobs.npz") as arrays:
-        said = {name: arrays[name] for name in arrays.files}
+    said = load_arrays(stage.folder / "logprobs.npz")
     rows = data.test.open(registration)
     hashes = {name: storage.sha256_bytes(array.tobytes()) for name, array in said.items()}
     alpha = 1 - _confidence(required)
     read = load("potstill.evaluation.registration:read")(registration, artifacts=analysis["artifacts"], predictions=hashes, alpha=alpha)
-    return Opened(rows, work.task.encode(rows, data.head), said, registration, read)
+    return Opened(rows, work.task.encode(rows, data.head), said, registration, read, stage)
 
 
 def _confidence(required: Any) -> float:
@@ -167,14 +185,3 @@ def _confidence(required: Any) -> float:
         if part is not None:
             return float(part.confidence)
     return 0.95
-
-
-def _floor(work: Workspace, data: Data, rows: Sequence[Example], standing: Stage) -> dict[str, np.ndarray]:
-    if not data.teaches_gold:
-        return {}
-    text = work.task.text
-    gold = [row for row in data.train if row.gold is not None]
-    fitted = load("potstill.baselines.floor:floor")(
-        [text(row) for row in gold], work.task.encode(gold, data.head), classes=data.head.width, seed=work.recipe.seeds[0]
-    )
-    return {"floor": fitted.predict_logprobs([text(row) for row in rows])}

@@ -17,9 +17,10 @@ from ..records import Artifact, Example, Want
 from ..workspace import Workspace
 from .data import Data
 from .label import Lesson
-from .teach import Teaching, fields
+from .teach import Teaching, fields, load_arrays, save_arrays
 
 Arm = Literal["distilled", "control"]
+PARITY_ROWS = 64
 CONTROL_TERMS = ({"kind": "hard", "weight": 1.0},)
 
 
@@ -49,14 +50,21 @@ class Model:
 
     def logprobs(self, split: str) -> np.ndarray:
         """Return the exported model's log-probabilities on ``validation`` or ``calibration``; temperature 1."""
-        with np.load(self.exported.folder / "logprobs.npz") as arrays:
-            return np.asarray(arrays[split])
+        return load_arrays(self.exported.folder / "logprobs.npz")[split]
 
 
 def learn(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Model:
     """Train and export one student; found again where nothing that it depends on has changed."""
     trained = train(work, data, teaching, spec, lesson, arm, seed)
     return Model(spec.name, arm, seed, trained, export(work, data, teaching, spec, trained, arm, seed))
+
+
+def learn_all(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> list[Model]:
+    """Train and export every student with every seed, and its control where there is gold to learn from."""
+    arms: tuple[Arm, ...] = ("distilled", "control") if data.teaches_gold else ("distilled",)
+    return [
+        learn(work, data, teaching, spec, lesson, arm, seed) for spec in work.recipe.students for arm in arms for seed in work.recipe.seeds
+    ]
 
 
 def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Stage:
@@ -205,20 +213,15 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
             def judge(predictor: Any) -> float:
                 return score(work, data, teaching, predictor.predict(validation))
 
-            artifact = load("potstill.export.ladder:export")(
-                student,
-                folder / "artifact",
-                precision=options.precision,
-                score=judge,
-                max_loss=options.max_quality_loss,
-                probes=validation[:64],
-                log=work.log,
-            )
+            artifact, ladder = load("potstill.export.ladder:export")(
+                student, folder / "artifact", precision=options.precision, score=judge, max_loss=options.max_quality_loss,
+                rows=validation[:PARITY_ROWS], log=work.log,
+            )  # fmt: skip
             predictor = load("potstill.serving.predictor:Predictor").open(artifact.folder, threads=work.threads)
             logprobs = {"validation": predictor.predict(validation), "calibration": predictor.predict(calibration)}
-            np.savez(folder / "logprobs.npz", **logprobs)
+            save_arrays(folder / "logprobs.npz", logprobs)
             result = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")}
-            storage.write_json(folder / "result.json", {**result, "score": score(work, data, teaching, logprobs["validation"])})
+            storage.write_json(folder / "result.json", {**result, **ladder, "score": score(work, data, teaching, logprobs["validation"])})
 
     inputs = {
         "trained": trained.fingerprint, "export": options.model_dump(mode="json"), "validation": data.validation.digest,

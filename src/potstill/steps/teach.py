@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 from .. import storage
 from ..cache import Stage
 from ..contracts import Teacher
-from ..errors import TeacherError
 from ..lookup import load
 from ..records import Example, Want
 from ..workspace import Workspace
@@ -123,23 +122,29 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
             )
             result = {"facts": dict(teaching.teacher.facts())}
             if data.teaches_gold:
-                result["floor"] = _floor(work, data, folder)
+                fitted = floor(work, data)
+                said["floor"] = fitted.predict_logprobs([work.task.text(row) for row in data.validation])
+                result["floor"] = {"size_bytes": fitted.size_bytes, "seconds": fitted.fit_seconds}
+            save_arrays(folder / "validation.npz", said)
             storage.write_json(folder / "result.json", result)
 
     stage = work.cache.get("standing", {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}, make)
     return stage
 
 
-def _floor(work: Workspace, data: Data, folder: Path) -> dict[str, Any]:
-    gold = [example for example in data.train if example.gold is not None]
-    text = work.task.text
-    fitted = load("potstill.baselines.floor:floor")(
-        [text(e) for e in gold], work.task.encode(gold, data.head), classes=data.head.width, seed=work.recipe.seeds[0]
+def floor(work: Workspace, data: Data) -> Any:
+    """Return the cheapest thing that learns, TF-IDF with a linear model, fitted on the gold rows."""
+    gold = [row for row in data.train if row.gold is not None]
+    return load("potstill.baselines.floor:floor")(
+        [work.task.text(row) for row in gold], work.task.encode(gold, data.head), classes=data.head.width, seed=work.recipe.seeds[0]
     )
-    np.savez(folder / "floor.npz", validation=fitted.predict_logprobs([text(e) for e in data.validation]))
-    return {"size_bytes": fitted.size_bytes, "seconds": fitted.fit_seconds}
 
 
-def refuse_at_chance(standing: Any) -> None:
-    if standing.status == "refuse":
-        raise TeacherError(standing.message, remedy="adapt it (`adapt: {how: finetune}`), check its labels, or choose another teacher")
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name, the same bytes for the same arrays."""
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as found:
+        return {name: found[name] for name in found.files}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import storage
 from ..errors import UserError
 from ..lookup import did_you_mean
 from ..lookup import load as look_up
 from ..records import Example, Head
+from .architectures import learning_rate
 from .folder import read
 
 if TYPE_CHECKING:
@@ -28,32 +30,46 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of student: the module that builds and loads it, and its defaults."""
+    """A kind of student: the module that builds and loads it, its defaults, and whether it begins with a model's weights."""
 
     module: str
     defaults: Defaults
+    from_model: bool
 
 
+# Measured on 9,500 ICD-10-CM texts: more epochs, or the double rate, gained nothing on validation.
 KINDS: Mapping[str, Kind] = {
-    "transformer": Kind("potstill.students.transformer", Defaults(epochs=4, learning_rate=2e-4, batch_size=32)),
-    "static": Kind("potstill.students.static", Defaults(epochs=12, learning_rate=2e-3, batch_size=128)),
-    "ngram": Kind("potstill.students.ngram", Defaults(epochs=12, learning_rate=5e-3, batch_size=128)),
+    "transformer": Kind("potstill.students.transformer", Defaults(epochs=3, learning_rate=2e-4, batch_size=32), True),
+    "static": Kind("potstill.students.static", Defaults(epochs=6, learning_rate=2e-3, batch_size=128), True),
+    "ngram": Kind("potstill.students.ngram", Defaults(epochs=6, learning_rate=5e-3, batch_size=128), False),
 }
 
 
-def options(spec: Any) -> Defaults:
-    """Return the defaults of ``spec.kind``. Light: loads no torch."""
-    return _kind(spec.kind).defaults
+def options(spec: Any, source: Path | None = None) -> Defaults:
+    """Return the defaults of ``spec.kind``; a transformer's rate falls with the width of the model in ``source``. Light: loads no torch."""
+    usual = _kind(spec.kind).defaults
+    if spec.kind != "transformer" or source is None or not (source / "config.json").is_file():
+        return usual
+    config = storage.read_json(source / "config.json")
+    width = config.get("hidden_size", config.get("dim"))
+    return usual if width is None else replace(usual, learning_rate=learning_rate(int(width)))
 
 
 def build(
-    spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()
+    spec: Any, head: Head, *, source: Path | None, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()
 ) -> LoopStudent:
     """Return a student as ``spec`` wants it, the same for the same seed.
 
-    ``source``: folder of the model whose layers, embeddings or tokenizer it begins with; ``fields``: what it reads of an
-    example; ``max_length`` in tokens; ``rows``: those it will learn from, for kinds that look at them first.
+    ``source``: folder of the model whose layers, embeddings or tokenizer it begins with; None for kinds that need none.
+    ``fields``: what it reads of an example; ``max_length`` in tokens; ``rows``: those it will learn from, for kinds that look
+    at them first. Raises :class:`UserError` where a model is needed and there is none.
     """
+    if source is None and _kind(spec.kind).from_model:
+        raise UserError(
+            f"a {spec.kind} student begins with a model's weights, and there is no model",
+            place="students.from",
+            remedy="name a folder: from: PATH",
+        )
     student: LoopStudent = look_up(f"{_kind(spec.kind).module}:build")(
         spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows
     )

@@ -32,11 +32,14 @@ class LoopStudent(Protocol):
 
     kind: str
     head: Head
-    module: nn.Module  # all that is trained and saved; nothing of the teacher's (TRAPS.md 34)
     preprocess: Preprocess
     hidden_layers: int  # the last layer in Output.hidden; 0: it has no hidden states to teach
     width: int  # of its hidden states
     parameters: int  # count
+
+    @property
+    def module(self) -> nn.Module:
+        """All that is trained and saved; nothing of the teacher's (TRAPS.md 34)."""
 
     def forward(self, batch: dict[str, Tensor], hidden: bool = False) -> Output:
         """Answer a batch made by ``preprocess.collate``, each array *Shape:* (rows, length) int64."""

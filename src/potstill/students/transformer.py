@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from .. import rng, storage
@@ -85,6 +86,26 @@ class Positional(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         logits: Tensor = self.model(**dict(zip(self.names, inputs))).logits
+        return logits
+
+
+class Top(nn.Module):
+    """All that stands above the layers, on its own: the first token's last state *Shape:* (rows, width) in, logits (rows, classes) out.
+
+    Its parameters are ``model``'s own.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        row = architecture(model.config.model_type)
+        self.parts = nn.ModuleList(model.get_submodule(name) for name in row.top)
+        self.relu = row.relu
+
+    def forward(self, state: Tensor) -> Tensor:
+        out = state[:, None]  # heads and poolers take the first token themselves
+        for part in self.parts[:-1]:
+            out = functional.relu(part(out)) if self.relu else part(out)
+        logits: Tensor = self.parts[-1](out).flatten(1)
         return logits
 
 
