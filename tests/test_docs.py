@@ -19,9 +19,7 @@ def test_the_captions_match_the_tree():
 
 
 def test_every_room_says_what_it_is():
-    silent = [
-        p.name for p in SOURCE.iterdir() if (p / "__init__.py").is_file() and not (p / "__init__.py").read_text("utf-8").startswith('"""')
-    ]
+    silent = [p.name for p in SOURCE.iterdir() if (p / "__init__.py").is_file() and not (p / "__init__.py").read_text("utf-8").startswith('"""')]
     assert not silent
 
 
@@ -29,9 +27,7 @@ def test_the_readme_names_only_commands_that_exist():
     commands = set(re.findall(r"^(?:\$ )?potstill ([a-z]+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
     assert commands, "the README shows no command"
     for command in sorted(commands):
-        result = subprocess.run(
-            [sys.executable, "-m", "potstill", command, "--help"], capture_output=True, text=True, timeout=60, check=False
-        )
+        result = subprocess.run([sys.executable, "-m", "potstill", command, "--help"], capture_output=True, text=True, timeout=60, check=False)
         assert result.returncode == 0, f"potstill {command}: {result.stderr[-300:]}"
 
 

@@ -29,9 +29,7 @@ def encoder(folder: Path, *, hidden: int = 32, layers: int = 3, heads: int = 2, 
     return _tokenizer(folder)
 
 
-def classifier(
-    folder: Path, labels: Sequence[str] = ("a", "b"), *, hidden: int = 32, layers: int = 3, heads: int = 2, seed: int = 0
-) -> Path:
+def classifier(folder: Path, labels: Sequence[str] = ("a", "b"), *, hidden: int = 32, layers: int = 3, heads: int = 2, seed: int = 0) -> Path:
     """Write a BertForSequenceClassification with ``labels`` in that order, and its tokenizer, to ``folder``; return the folder."""
     torch.manual_seed(seed)
     config = _config(hidden, layers, heads)

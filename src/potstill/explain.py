@@ -176,9 +176,7 @@ def diff(run_a: Path, run_b: Path) -> dict[str, Any]:
     rows = [_pair(title, tables[0][a], tables[1][b], groups) for title, a, b in pairs if a in tables[0] and b in tables[1]]
     found = [row for row in rows if row is not None]
     if not found:
-        raise UserError(
-            "the runs share no test rows with gold labels", place=f"{run_a} and {run_b}", remedy="compare runs over the same data.test"
-        )
+        raise UserError("the runs share no test rows with gold labels", place=f"{run_a} and {run_b}", remedy="compare runs over the same data.test")
     sizes = {len(table.ids) for subjects in tables for table in subjects.values()}
     n = max(row["n"] for row in found)
     notes = [] if sizes == {n} else [f"not all test rows are in both, with gold labels and answers: {n:,} of {max(sizes):,} are compared"]

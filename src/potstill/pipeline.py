@@ -55,7 +55,7 @@ def _run(work: Workspace, until: Until | None) -> Run:
     if until == "measure":
         return Run(work.folder, steps.baseline(work, data, teaching, standing))
 
-    lesson, labeled, rounds = steps.label_in_rounds(work, data, teaching)  # each answer asked once, ever
+    lesson, rounds = steps.label_in_rounds(work, data, teaching)  # each answer asked once, ever
     if until == "label":
         return Run(work.folder)
 
@@ -64,10 +64,7 @@ def _run(work: Workspace, until: Until | None) -> Run:
         return Run(work.folder)
 
     candidates = steps.candidates(work, data, models)  # per student the seed that validation chose, its temperature fitted
-    speed = steps.speed(work, data, teaching, candidates)  # teacher and artifacts, interleaved, in processes of their own
+    speed = steps.speed(work, data, teaching, candidates)  # teacher and artifacts, turn by turn, in processes of their own
     opened = steps.open_test(work, data, teaching, models, candidates)  # register, then read, predict, book the read
-    verdict = steps.certify(work, data, standing, candidates, speed, opened)  # does it ship?
-    bundle = steps.pack(work, data, teaching, candidates, verdict)
-    return Run(
-        work.folder, steps.report(work, data, teaching, standing, labeled, rounds, models, candidates, speed, opened, verdict, bundle)
-    )
+    found = steps.Evidence(data, teaching, standing, rounds, models, candidates, speed, opened)
+    return Run(work.folder, steps.report(work, found))  # decide, pack the bundle, write the page

@@ -40,9 +40,7 @@ class Example:
     gold: Any | None = None
     group: str | None = None
     place: str = ""  # "train.jsonl:17", for people
-    columns: Mapping[str, str] = field(
-        default_factory=lambda: MappingProxyType({})
-    )  # other columns of the row, by which results may be sliced
+    columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # other columns of the row, by which results may be sliced
 
     @staticmethod
     def make(

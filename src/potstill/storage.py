@@ -81,11 +81,7 @@ def home() -> Path:
     """Return ``$POTSTILL_HOME``, by default the platform's user data directory."""
     if value := os.environ.get("POTSTILL_HOME"):
         return Path(value)
-    base = (
-        Path.home() / "Library/Application Support"
-        if sys.platform == "darwin"
-        else Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
-    )
+    base = Path.home() / "Library/Application Support" if sys.platform == "darwin" else Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser()
     return base / "potstill"
 
 
@@ -185,11 +181,7 @@ def new_folder(folder: Path, manifest: Mapping[str, Any], *, point: str = "folde
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         yield partial
-        files = {
-            str(p.relative_to(partial)): {"sha256": sha256_file(p), "bytes": p.stat().st_size}
-            for p in sorted(partial.rglob("*"))
-            if p.is_file()
-        }
+        files = {str(p.relative_to(partial)): {"sha256": sha256_file(p), "bytes": p.stat().st_size} for p in sorted(partial.rglob("*")) if p.is_file()}
         for file in files:
             with (partial / file).open("rb") as handle:
                 os.fsync(handle.fileno())

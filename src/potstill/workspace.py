@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,13 +45,20 @@ class Workspace:
         return self.recipe.threads or os.cpu_count() or 1
 
     def progress(self, stage: str) -> Progress:
-        return lambda done, total, detail="": self.log.progress(stage, done, total, detail)
+        """Return what a stage calls to say how far it is."""
+
+        def say(done: float, total: float, detail: str = "") -> None:
+            self.log.progress(stage, done, total, detail)
+
+        return say
 
 
 @contextmanager
-def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool) -> Iterator[Workspace]:
-    """Hold the run's folder alone while working in it; raises LockedError where another run has it."""
+def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, fresh: bool) -> Iterator[Workspace]:
+    """Hold the run's folder alone while working in it; raises LockedError where another run has it. ``fresh`` forgets its stages."""
     with storage.locked(folder):
+        if fresh:
+            shutil.rmtree(folder / "stages", ignore_errors=True)
         log.path = folder / "events.jsonl"
         task = load("potstill.tasks:task")(recipe.task)
         yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), offline)

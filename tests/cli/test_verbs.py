@@ -50,9 +50,7 @@ def test_run_shows_verdict_table_and_page_and_exits_with_the_runs_code(potstill,
     assert "  the bound of the drop, 0.024, is above 0.02" in lines
     assert "  test rows needed to tell: 2,400" in lines
     half = next(line for line in lines if line.startswith("half"))
-    assert all(
-        part in half for part in ("0.8900", "0.0100 [-0.0040, 0.0240]", "+0.0300 [+0.0100, +0.0500]", "20.0", "3.10", "5.2x", "not shown")
-    )
+    assert all(part in half for part in ("0.8900", "0.0100 [-0.0040, 0.0240]", "+0.0300 [+0.0100, +0.0500]", "20.0", "3.10", "5.2x", "not shown"))
     assert any(line.startswith("  control of half") and "0.8600" in line for line in lines)
     assert any(line.startswith("floor: TF-IDF + linear") and "0.6000" in line for line in lines)
     assert any(line.startswith("page") and line.endswith("out/report.html") for line in lines)
@@ -107,9 +105,7 @@ class TestQuickstart:
             folder.mkdir(parents=True)
             (folder / "train.jsonl").write_text("{}")
             text = recipe.read_text().replace("model: model", f"model: {recipe.parent / 'model'}")
-            (folder / "recipe.yaml").write_text(
-                text.replace("data: {train: train.jsonl}", "data: {train: train.jsonl, columns: {group: text}}")
-            )
+            (folder / "recipe.yaml").write_text(text.replace("data: {train: train.jsonl}", "data: {train: train.jsonl, columns: {group: text}}"))
             return folder / "recipe.yaml"
 
         fake.write = write
@@ -123,9 +119,7 @@ class TestQuickstart:
 
     def test_it_takes_the_rows_of_someone_else(self, potstill, pipeline, example, tmp_path):
         (tmp_path / "mine.csv").write_text("text,label\na,b\n")
-        assert (
-            potstill("quickstart", "--set", "data.train=mine.csv", "--set", "data.columns.label=label", "--output", "runs/mine").code == 0
-        )
+        assert potstill("quickstart", "--set", "data.train=mine.csv", "--set", "data.columns.label=label", "--output", "runs/mine").code == 0
         recipe = pipeline.calls[0]["recipe"]
         assert recipe.data.train == str(tmp_path / "mine.csv")
         assert recipe.data.columns == {"label": "label"}
@@ -249,9 +243,7 @@ class TestShipping:
         folder = tmp_path / "runs" / "tickets" / "bundle"
         (folder / "artifact").mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
-        predictor, stream, verify = (
-            types.ModuleType(f"potstill.{name}") for name in ("serving.predictor", "serving.stream", "bundle.verify")
-        )
+        predictor, stream, verify = (types.ModuleType(f"potstill.{name}") for name in ("serving.predictor", "serving.stream", "bundle.verify"))
 
         class Predictor:
             @staticmethod

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 from potstill import storage
 from potstill.errors import StoreError
 from potstill.labels import LabelStore, ask, owner, shards
+from potstill.labels.index import Index
 from potstill.labels.shards import Origin, Row
 from potstill.labels.store import VERSION, key_of
 from potstill.records import Want
@@ -84,6 +87,34 @@ def test_an_unreadable_index_says_what_to_do(root):
         LabelStore(root)
 
 
+def test_an_index_that_is_busy_is_not_called_broken(root, monkeypatch):
+    fill(root, examples(3))
+    monkeypatch.setattr("potstill.labels.index.BUSY_SECONDS", 0.1)
+    with LabelStore(root) as holder, LabelStore(root) as waiter, holder.index._change():
+        with pytest.raises(StoreError, match="another process has held") as error:
+            waiter.put(Origin("who", "name", ""), {})
+        assert "delete" not in str(error.value)
+
+
+def test_indexes_that_are_made_at_once_wait_for_each_other(tmp_path):
+    """Regression: the switch to WAL does not wait by itself, "database is locked" came up in one of twenty pairs of processes."""
+
+    def make(root) -> int:
+        barrier.wait()
+        index = Index(root)
+        try:
+            return index.spent()["calls"]
+        finally:
+            index.close()
+
+    barrier = Barrier(8)
+    with ThreadPoolExecutor(8) as pool:
+        for round in range(20):
+            root = tmp_path / str(round)
+            root.mkdir()
+            assert list(pool.map(make, [root] * 8)) == [0] * 8
+
+
 def test_a_newer_version_is_refused_with_both_numbers(root):
     fill(root, examples(3))
     storage.write_json(root / "version.json", {"schema": VERSION + 1})
@@ -124,9 +155,7 @@ def test_key_depends_on_who_is_asked_and_what():
     st.lists(
         st.one_of(
             st.text(max_size=5),
-            arrays.arrays(
-                st.sampled_from([np.float32, np.float16, np.int64, ">f4"]), arrays.array_shapes(max_dims=3, min_side=0, max_side=4)
-            ),
+            arrays.arrays(st.sampled_from([np.float32, np.float16, np.int64, ">f4"]), arrays.array_shapes(max_dims=3, min_side=0, max_side=4)),
         ),
         max_size=8,
     )

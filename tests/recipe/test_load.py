@@ -324,9 +324,7 @@ class TestYaml:
 
     def test_aliases_and_merges_work_and_bombs_do_not(self, write, base):
         text = write(base).read_text()
-        merged = text.replace(
-            "- name: static\n  kind: static", "- &s\n  name: static\n  kind: static\n  hidden: 7\n- <<: *s\n  name: other"
-        )
+        merged = text.replace("- name: static\n  kind: static", "- &s\n  name: static\n  kind: static\n  hidden: 7\n- <<: *s\n  name: other")
         assert [getattr(s, "hidden", None) for s in load(write(merged)).students][1:3] == [7, 7]
         bomb = "a: &a [x]\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(['*' + chr(97 + i)] * 12)}]\n" for i in range(9))
         assert any("endless" in problem.message for problem in problems(write(bomb)))

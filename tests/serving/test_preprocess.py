@@ -26,9 +26,7 @@ SPECS = [
     {**HASH, "word_ngrams": [2, 2], "char_ngrams": [1, 2]},
 ]
 SPECS += [{**HASH, "lowercase": False, "buckets": 3}]
-any_text = st.text(st.characters() | st.characters(categories=("Cs",)) | st.sampled_from(" \n.,aA1Σß_日\u3000")) | st.text(
-    "ab c", max_size=60
-)
+any_text = st.text(st.characters() | st.characters(categories=("Cs",)) | st.sampled_from(" \n.,aA1Σß_日\u3000")) | st.text("ab c", max_size=60)
 
 
 # ------------------------------------------------------------------------------------------------------------- hashes

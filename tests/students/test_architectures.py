@@ -17,9 +17,7 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("layers", "of", "kept"), [(3, 6, (0, 2, 5)), (6, 12, (0, 2, 4, 7, 9, 11)), (1, 6, (0,)), (2, 6, (0, 5)), (4, 4, (0, 1, 2, 3))]
-)
+@pytest.mark.parametrize(("layers", "of", "kept"), [(3, 6, (0, 2, 5)), (6, 12, (0, 2, 4, 7, 9, 11)), (1, 6, (0,)), (2, 6, (0, 5)), (4, 4, (0, 1, 2, 3))])
 def test_a_number_spreads_layers_from_the_first_to_the_last(layers, of, kept):
     assert choose(layers, of) == kept
 

@@ -14,12 +14,8 @@ MUTANTS = [
         "return model.train().requires_grad_(False)",
         f"{TESTS}33_teacher_in_train_mode",
     ),
-    Mutant(
-        33, "teachers/loading.py", "return model.eval().requires_grad_(False)", "return model.eval()", f"{TESTS}33_teacher_in_train_mode"
-    ),
-    Mutant(
-        35, "teachers/model.py", "log_softmax(dim=-1)[:, self._columns]", "log_softmax(dim=-1)", f"{TESTS}35_label_order_of_the_teacher"
-    ),
+    Mutant(33, "teachers/loading.py", "return model.eval().requires_grad_(False)", "return model.eval()", f"{TESTS}33_teacher_in_train_mode"),
+    Mutant(35, "teachers/model.py", "log_softmax(dim=-1)[:, self._columns]", "log_softmax(dim=-1)", f"{TESTS}35_label_order_of_the_teacher"),
     Mutant(
         35,
         "teachers/build.py",
@@ -44,9 +40,7 @@ MUTANTS = [
         f"{TESTS}44_the_key_holds_every_input",
     ),
     Mutant(44, "teachers/files.py", '"tokenizer*.json", ', "", f"{TESTS}44_the_key_holds_every_input"),
-    Mutant(
-        44, "teachers/model.py", "self.precision, self._names)", "self.precision, self.labels)", f"{TESTS}44_the_key_holds_nothing_else"
-    ),
+    Mutant(44, "teachers/model.py", "self.precision, self._names)", "self.precision, self.labels)", f"{TESTS}44_the_key_holds_nothing_else"),
     Mutant(44, "teachers/files.py", "[[path.name, storage", "[[str(path), storage", f"{TESTS}44_the_key_holds_nothing_else"),
     Mutant(44, "labels/store.py", "identity, storage.sha256_bytes(request)", 'identity, ""', f"{TESTS}44_ten_more_rows_are_ten_calls"),
     Mutant(

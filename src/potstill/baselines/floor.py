@@ -50,9 +50,7 @@ def _strictness(matrix: Any, gold: np.ndarray, seed: int) -> float:
     if np.bincount(gold)[np.unique(gold)].min() < FOLDS:
         return 4.0
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(matrix, gold))
-    scores = {
-        c: float(np.mean([_fit(matrix[train], gold[train], c).score(matrix[test], gold[test]) for train, test in folds])) for c in GRID
-    }
+    scores = {c: float(np.mean([_fit(matrix[train], gold[train], c).score(matrix[test], gold[test]) for train, test in folds])) for c in GRID}
     return max(scores, key=lambda c: scores[c])
 
 

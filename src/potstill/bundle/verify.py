@@ -48,9 +48,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 def _files(folder: Path, listed: Mapping[str, Any]) -> list[Problem]:
     there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {storage.MANIFEST}
     problems = [Problem(str(folder / name), "the file is missing", MEND) for name in sorted(set(listed) - there)]
-    problems += [
-        Problem(str(folder / name), "this file does not belong to the bundle", "take it out") for name in sorted(there - set(listed))
-    ]
+    problems += [Problem(str(folder / name), "this file does not belong to the bundle", "take it out") for name in sorted(there - set(listed))]
     problems += [
         Problem(str(folder / name), "the file was changed: its hash is not the manifest's", MEND)
         for name in sorted(there & set(listed))

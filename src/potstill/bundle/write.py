@@ -25,18 +25,19 @@ Predict = Callable[[Sequence[Mapping[str, Field]]], np.ndarray]
 def write(
     folder: Path, artifact: Artifact, *, facts: Mapping[str, Any], calibration: Mapping[str, Any], rows: Sequence[Mapping[str, Field]],
     fields: Sequence[str], labels: Sequence[str], predict: Predict,
+    made_from: str = "",
 ) -> None:  # fmt: skip
     """Fill ``folder``; it is complete when its manifest is there.
 
-    ``predict`` is the artifact's own: what it answers to the probes is stored, and asked again by ``verify`` and at every server's
+    ``made_from`` is the digest of what the facts stand on. ``predict`` is the artifact's own: what it answers to the probes is stored, and asked again by ``verify`` and at every server's
     start. ``rows`` are validation rows for probes, never test rows; ``facts`` is what the model card tells.
     """
-    probes = [{"name": name, "fields": {field: text for field in fields}} for name, text in ODD.items()]
+    probes: list[dict[str, Any]] = [{"name": name, "fields": {field: text for field in fields}} for name, text in ODD.items()]
     probes += [{"name": f"validation {i}", "fields": dict(row)} for i, row in enumerate(rows)]
     said = predict([probe["fields"] for probe in probes])
     for probe, logprobs in zip(probes, said):
         probe |= {"label": labels[int(logprobs.argmax())], "logprobs": [round(float(x), 6) for x in logprobs]}
-    manifest = {"schema": SCHEMA, "kind": "bundle", "artifact": artifact.sha256, "precision": artifact.precision}
+    manifest = {"schema": SCHEMA, "kind": "bundle", "artifact": artifact.sha256, "precision": artifact.precision, "made_from": made_from}
     with storage.new_folder(folder, manifest, point="bundle") as partial:
         for path in sorted(artifact.folder.iterdir()):
             shutil.copyfile(path, partial / path.name)

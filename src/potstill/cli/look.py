@@ -37,9 +37,7 @@ def report(run: RunFolder, json: Json = False, debug: Debug = False) -> int:
 
 def why(
     run: RunFolder,
-    row: Annotated[
-        str, typer.Argument(metavar="ID", help="The row's id, or its beginning, or its place: test.jsonl:17.", show_default=False)
-    ],
+    row: Annotated[str, typer.Argument(metavar="ID", help="The row's id, or its beginning, or its place: test.jsonl:17.", show_default=False)],
     json: Json = False,
     debug: Debug = False,
 ) -> int:

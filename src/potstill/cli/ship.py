@@ -15,9 +15,7 @@ from ..errors import DONE, UNMET, USER, UserError
 from .edge import folder_of, say
 from .options import BundleFolder, Debug, Json
 
-PredictFile = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="Texts, one a line, or JSONL; by default standard input.", show_default=False)
-]
+PredictFile = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Texts, one a line, or JSONL; by default standard input.", show_default=False)]
 
 
 def predict(
@@ -60,9 +58,7 @@ def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> in
     folder = _bundle(bundle)
     problems = lookup.load("potstill.bundle.verify:verify")(folder, lookup.load("potstill.serving.predictor:Predictor").open)
     if json:
-        typer.echo(
-            jsonlib.dumps({"bundle": str(folder), "ok": not problems, "problems": [vars(problem) for problem in problems]}, indent=1)
-        )
+        typer.echo(jsonlib.dumps({"bundle": str(folder), "ok": not problems, "problems": [vars(problem) for problem in problems]}, indent=1))
     for problem in problems:
         say(" ".join(str(problem).split()))
     if not problems and not json:

@@ -14,13 +14,9 @@ from . import tables
 from .edge import say
 from .options import Debug, Json
 
-app = typer.Typer(
-    help="Look at the label store, where every teacher's answers are kept for all runs.", rich_markup_mode="rich", no_args_is_help=True
-)
+app = typer.Typer(help="Look at the label store, where every teacher's answers are kept for all runs.", rich_markup_mode="rich", no_args_is_help=True)
 
-Teacher = Annotated[
-    str | None, typer.Option("--teacher", metavar="ID", help="Only this teacher's answers; ls shows the ids.", show_default=False)
-]
+Teacher = Annotated[str | None, typer.Option("--teacher", metavar="ID", help="Only this teacher's answers; ls shows the ids.", show_default=False)]
 
 
 def _admin(name: str) -> Any:
@@ -77,9 +73,7 @@ def export(
 
 @app.command()
 def gc(
-    older_than: Annotated[
-        float | None, typer.Option("--older-than", metavar="DAYS", help="Only answers older than that.", show_default=False)
-    ] = None,
+    older_than: Annotated[float | None, typer.Option("--older-than", metavar="DAYS", help="Only answers older than that.", show_default=False)] = None,
     teacher: Teacher = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     json: Json = False,

@@ -143,9 +143,7 @@ def _interval(found: Any, *, signed: bool = False) -> str:
         return ""
     sign = "+" if signed else ""
     return (
-        f"{found['value']:{sign}.4f} [{found['low']:{sign}.4f}, {found['high']:{sign}.4f}]"
-        if found.get("low") is not None
-        else f"{found['value']:{sign}.4f}"
+        f"{found['value']:{sign}.4f} [{found['low']:{sign}.4f}, {found['high']:{sign}.4f}]" if found.get("low") is not None else f"{found['value']:{sign}.4f}"
     )
 
 

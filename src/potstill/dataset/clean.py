@@ -24,9 +24,7 @@ class Duplicate:
     similarity: float
 
 
-def without_duplicates(
-    parts: dict[str, list[Example]], text: Callable[[Example], str], threshold: float
-) -> tuple[dict[str, list[Example]], list[Duplicate]]:
+def without_duplicates(parts: dict[str, list[Example]], text: Callable[[Example], str], threshold: float) -> tuple[dict[str, list[Example]], list[Duplicate]]:
     """Return the splits with duplicates removed, and what was removed and why.
 
     Exact duplicates (case and spacing apart) leave train and the pool once; rows that are the same as, or near to, a row of test,

@@ -65,9 +65,7 @@ def prepare(spec: Spec, task: Task, folder: Path, log: RunLog) -> None:
     found = card(parts, labels, duplicates, Counter(reason for _, reason in dropped), noted, spec.license, spec.source, task.text)
     for name, examples in parts.items():
         _write(folder / f"{name}.jsonl", (_plain(example) for example in examples))
-    _write(
-        folder / "dropped.jsonl", ({"place": row.place, "reason": reason, "row": row.raw or snippet(row.values)} for row, reason in dropped)
-    )
+    _write(folder / "dropped.jsonl", ({"place": row.place, "reason": reason, "row": row.raw or snippet(row.values)} for row, reason in dropped))
     _write(folder / "duplicates.jsonl", (asdict(duplicate) for duplicate in duplicates))
     storage.write_json(folder / "card.json", found)
     _tell(found, log)
@@ -153,9 +151,7 @@ def _tell(found: Mapping[str, Any], log: RunLog) -> None:
     for name, labels in found["missing_labels"].items():
         log.warn(f"{name} has no row of: {', '.join(labels[:10])}")
     if found["straddling_groups"]:
-        log.warn(
-            f"{found['straddling_groups']:,} groups stand in the test file and among the rows to learn from: quality on new groups may be lower"
-        )
+        log.warn(f"{found['straddling_groups']:,} groups stand in the test file and among the rows to learn from: quality on new groups may be lower")
 
 
 # -------------------------------------------------------------------------------------------------------------- on disk
@@ -174,10 +170,7 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _load(path: Path) -> tuple[Example, ...]:
     with path.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    return tuple(
-        Example(row["id"], MappingProxyType(row["fields"]), row["gold"], row["group"], row["place"], MappingProxyType(row["columns"]))
-        for row in rows
-    )
+    return tuple(Example(row["id"], MappingProxyType(row["fields"]), row["gold"], row["group"], row["place"], MappingProxyType(row["columns"])) for row in rows)
 
 
 def load(folder: Path) -> Dataset:

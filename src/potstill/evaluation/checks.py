@@ -50,9 +50,7 @@ def drop_interval(metric: Metric, rows: Rows, alpha: float) -> Interval:
         return Interval(value, *tango(worse, better, n, alpha), n, "Tango's score interval")
     if first.shape[1] == 2 and rows.groups is not None:  # a mean over rows: (sum, one)
         units = int(rows.groups.max()) + 1
-        return Interval(
-            value, *cluster_t(sign * (first[:, 0] - second[:, 0]), rows.groups, alpha), units, "cluster-robust t interval over groups"
-        )
+        return Interval(value, *cluster_t(sign * (first[:, 0] - second[:, 0]), rows.groups, alpha), units, "cluster-robust t interval over groups")
     sides = Paired.of(first, second, rows.groups)
     low, high = bca(sides, lambda a, b: sign * (metric.combine(a) - metric.combine(b)), alpha)
     return Interval(value, low, high, len(sides.first), "BCa bootstrap" + (" over groups" if rows.groups is not None else ""))
@@ -68,9 +66,7 @@ def relative_drop_interval(metric: Metric, rows: Rows, share: float, alpha: floa
     low, high = bca(sides, lambda a, b: (1 - share) * metric.combine(a) - metric.combine(b), alpha)
     if teacher <= 0:
         return Interval(0.0, -np.inf, np.inf, len(sides.first), "no relative drop: the teacher's quality is not above 0")
-    return Interval(
-        1 - student / teacher, share + low / teacher, share + high / teacher, len(sides.first), "BCa bootstrap of (1 - r) teacher - student"
-    )
+    return Interval(1 - student / teacher, share + low / teacher, share + high / teacher, len(sides.first), "BCa bootstrap of (1 - r) teacher - student")
 
 
 def disagreement_interval(rows: Rows, alpha: float) -> Interval:
@@ -110,9 +106,7 @@ def quality_check(required: Any, metric: Metric, rows: Rows, alpha: float) -> Ch
     """Decide the requirement's ``quality`` (its ``max_drop`` or ``max_relative_drop``) on these rows."""
     rows = rows.known(need_gold=True)
     if required.max_drop is not None:
-        return at_most(
-            "quality", required.max_drop, drop_interval(metric, rows, alpha), unit=f"drop in {metric.name}", few_groups=rows.few_groups
-        )
+        return at_most("quality", required.max_drop, drop_interval(metric, rows, alpha), unit=f"drop in {metric.name}", few_groups=rows.few_groups)
     found = relative_drop_interval(metric, rows, required.max_relative_drop, alpha)
     return at_most("quality", required.max_relative_drop, found, unit=f"relative drop in {metric.name}", few_groups=rows.few_groups)
 
@@ -120,6 +114,4 @@ def quality_check(required: Any, metric: Metric, rows: Rows, alpha: float) -> Ch
 def fidelity_check(required: Any, rows: Rows, alpha: float) -> Check:
     """Decide the requirement's ``fidelity`` on these rows; gold is not needed."""
     rows = rows.known(need_gold=False)
-    return at_most(
-        "fidelity", required.max_disagreement, disagreement_interval(rows, alpha), unit="disagreement", few_groups=rows.few_groups
-    )
+    return at_most("fidelity", required.max_disagreement, disagreement_interval(rows, alpha), unit="disagreement", few_groups=rows.few_groups)

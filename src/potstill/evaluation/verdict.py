@@ -72,9 +72,7 @@ def certify(contenders: Sequence[Contender], *, alpha: float, read: Read, test_r
     shipped = min(passed, key=lambda c: c.size_bytes) if passed else None
     decision: Decision = "ship" if shipped else "do-not-ship" if all(o.meets is False for o in found) else "inconclusive"
     needed = [o.rows_needed for o in found if o.rows_needed is not None]
-    verdict = Verdict(
-        decision, shipped.name if shipped else None, rows_needed=min(needed) if needed and not shipped else None, outcomes=tuple(found)
-    )
+    verdict = Verdict(decision, shipped.name if shipped else None, rows_needed=min(needed) if needed and not shipped else None, outcomes=tuple(found))
     return replace(verdict, reasons=_reasons(verdict, ordered), advice=_advice(verdict, test_rows))
 
 
@@ -148,13 +146,9 @@ def teacher_standing(*, teacher: float, majority: float, floor: float | None, n:
     """
     error = (max(majority * (1 - majority), 1e-12) / max(n, 1)) ** 0.5
     if teacher <= majority + 2 * error:
-        return Standing(
-            "refuse", f"the teacher is at chance: {metric} {teacher:.3f} on {n:,} validation rows, the majority alone has {majority:.3f}"
-        )
+        return Standing("refuse", f"the teacher is at chance: {metric} {teacher:.3f} on {n:,} validation rows, the majority alone has {majority:.3f}")
     if floor is not None and teacher < floor:
-        return Standing(
-            "warn", f"the teacher ({metric} {teacher:.3f}) is below TF-IDF with a linear model ({floor:.3f}): do not distil this teacher"
-        )
+        return Standing("warn", f"the teacher ({metric} {teacher:.3f}) is below TF-IDF with a linear model ({floor:.3f}): do not distil this teacher")
     if saturated > 0.95:
         return Standing("warn", f"{saturated:.0%} of the teacher's answers are all but certain: soft labels teach no more than hard ones")
     return Standing("ok", f"the teacher has {metric} {teacher:.3f} on {n:,} validation rows")

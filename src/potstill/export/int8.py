@@ -46,11 +46,7 @@ def quantize_tables(model: onnx.ModelProto) -> list[str]:
     done = []
     for name, tensor in tables.items():
         nodes = readers.get(name, [])
-        if (
-            tensor.dims[0] >= MIN_ROWS
-            and nodes
-            and all(node.op_type == "Gather" and node.input[0] == name and _axis(node) == 0 for node in nodes)
-        ):
+        if tensor.dims[0] >= MIN_ROWS and nodes and all(node.op_type == "Gather" and node.input[0] == name and _axis(node) == 0 for node in nodes):
             _replace(graph, tensor, nodes)
             done.append(name)
     return done

@@ -36,9 +36,7 @@ def export(
     asked = probes(rows, student.preprocess_spec()["fields"])
     steps = [_step(student, folder, graph, "fp32", score, asked)]
     if steps[0]["parity"]["max_abs_diff"] > TOLERANCE:
-        raise PotstillError(
-            f"the exported model differs from the trained one by {steps[0]['parity']['max_abs_diff']:.2g} in its logits", place=str(folder)
-        )
+        raise PotstillError(f"the exported model differs from the trained one by {steps[0]['parity']['max_abs_diff']:.2g} in its logits", place=str(folder))
     if precision != "fp32":
         steps.append(_step(student, folder, to_int8(graph), "int8", score, asked))
         loss = steps[0]["score"] - steps[1]["score"]
@@ -53,9 +51,7 @@ def export(
     return artifact(folder), {"steps": steps}
 
 
-def _step(
-    student: LoopStudent, folder: Path, graph: onnx.ModelProto, precision: str, score: Score, rows: Sequence[Mapping[str, Field]]
-) -> dict[str, Any]:
+def _step(student: LoopStudent, folder: Path, graph: onnx.ModelProto, precision: str, score: Score, rows: Sequence[Mapping[str, Field]]) -> dict[str, Any]:
     _write(student, folder, graph, precision)
     predictor = Predictor.open(folder)
     found: Parity = parity(student, predictor, rows)

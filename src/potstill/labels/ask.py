@@ -76,9 +76,7 @@ class _Asking:
         while missing := self._missing(order):
             if offline:
                 place = self.asked[next(iter(missing))].place
-                raise StoreError(
-                    f"offline, and {len(missing)} of {len(order)} answers are not in the store", place=place, remedy="run without --offline"
-                )
+                raise StoreError(f"offline, and {len(missing)} of {len(order)} answers are not in the store", place=place, remedy="run without --offline")
             self.done = len(order) - len(missing)
             busy: set[bytes] = set()
             for start in range(0, len(order), batch_size):

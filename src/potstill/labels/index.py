@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS intents (key BLOB, want TEXT, batch INTEGER, PRIMARY 
 CREATE INDEX IF NOT EXISTS intents_by_batch ON intents (batch);
 """
 CHUNK = 2000  # keys in one query
+BUSY_SECONDS = 60.0  # how long another process's change is waited for; one takes milliseconds
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,22 @@ class Index:
     def __init__(self, root: Path) -> None:
         self.path = root / "index.sqlite"
         with self._errors():
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._wal()
             self._db.execute("PRAGMA synchronous = FULL")  # a commit must outlive a power cut, not only a kill
             self._db.executescript(TABLES)
+
+    def _wal(self) -> None:
+        """Switch to WAL. SQLite does not wait for others in this one change, as two processes that make a store at once meet it."""
+        until = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+            time.sleep(0.02)
 
     def close(self) -> None:
         self._db.close()
@@ -65,6 +78,12 @@ class Index:
             with storage.disk_errors(self.path):
                 yield
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:  # not set on errors of Python's own making
+                raise StoreError(
+                    f"another process has held the label store's index for {BUSY_SECONDS:.0f} seconds",
+                    place=str(self.path),
+                    remedy="run the same command again: what was done is kept",
+                ) from error
             raise StoreError(
                 f"the index of the label store can't be read: {error}",
                 place=str(self.path),
@@ -78,10 +97,11 @@ class Index:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk has rolled it back already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._errors():
@@ -100,9 +120,7 @@ class Index:
     def names(self) -> set[str]:
         return {name for (name,) in self.query("SELECT name FROM shards")}
 
-    def add(
-        self, shards: Iterable[tuple[str, Origin, Sequence[bytes], int]], batch: int | None = None, *, calls: int = 0, failed: int = 0
-    ) -> None:
+    def add(self, shards: Iterable[tuple[str, Origin, Sequence[bytes], int]], batch: int | None = None, *, calls: int = 0, failed: int = 0) -> None:
         """Enter shards (name, origin, keys in order, bytes) and settle the batch that they came from, all or nothing."""
         storage.write_point("labels.index.before")
         with self._change() as db:

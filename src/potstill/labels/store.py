@@ -85,9 +85,7 @@ class LabelStore:
                 found.update({row.key: row for row in shards.read(self.shards / name, positions, arrays=arrays)})
         return found
 
-    def put(
-        self, origin: Origin, answers: Mapping[Want, Sequence[Row]], *, claim: Claim | None = None, calls: int = 0, failed: int = 0
-    ) -> None:
+    def put(self, origin: Origin, answers: Mapping[Want, Sequence[Row]], *, claim: Claim | None = None, calls: int = 0, failed: int = 0) -> None:
         """Keep rows durably, a shard for each want, then enter them in the index and settle ``claim``, all or nothing."""
         now, entries = time.time(), []
         for want, rows in answers.items():

@@ -29,9 +29,7 @@ def cpu() -> str:
 def precisions() -> list[str]:
     """Return what the CPU does in hardware beside fp32."""
     flags = next((set(line.split()) for line in _lines("/proc/cpuinfo") if line.startswith(("flags", "Features"))), set())
-    return [
-        name for name, known in (("bf16", {"avx512_bf16", "amx_bf16"}), ("int8", {"avx512_vnni", "avx_vnni", "amx_int8"})) if flags & known
-    ]
+    return [name for name, known in (("bf16", {"avx512_bf16", "amx_bf16"}), ("int8", {"avx512_vnni", "avx_vnni", "amx_int8"})) if flags & known]
 
 
 def memory_bytes() -> int:

@@ -106,9 +106,7 @@ class _Worker:
     def __init__(self, subject: Subject, rows: Path, threads: int, errors: Any) -> None:
         command = [sys.executable, "-m", "potstill.measuring.worker"]
         self.name, self.errors = subject.name, errors
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(threads)
-        )
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(threads))
         self.start_s = float(self._answer(ref=subject.ref, spec=dict(subject.spec), rows=str(rows))["start_s"])
 
     def order(self, **what: Any) -> dict[str, Any]:

@@ -69,9 +69,7 @@ def build(
     terms = [term for _, term in built if term is not None]
     left_out = [name for name, term in built if term is None]
     if not terms:
-        raise UserError(
-            f"the student can use none of its objectives: {', '.join(left_out)}", remedy="add one that it can use: {kind: logits}"
-        )
+        raise UserError(f"the student can use none of its objectives: {', '.join(left_out)}", remedy="add one that it can use: {kind: logits}")
     return terms, left_out
 
 

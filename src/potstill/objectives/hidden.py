@@ -20,8 +20,8 @@ class Projection(nn.Module):
         self.maps = nn.ModuleList(nn.utils.skip_init(nn.Linear, student_width, teacher_width) for _ in pairs)
         generator = torch.Generator().manual_seed(rng.integer(seed, "projection"))
         for linear in self.maps:
-            nn.init.normal_(linear.weight, std=student_width**-0.5, generator=generator)
-            nn.init.zeros_(linear.bias)
+            nn.init.normal_(linear.get_parameter("weight"), std=student_width**-0.5, generator=generator)
+            nn.init.zeros_(linear.get_parameter("bias"))
 
     def forward(self, student: Sequence[Tensor], teacher: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return the squared distance, as a mean over width and layers, summed over tokens; and the number of tokens.

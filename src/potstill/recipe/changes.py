@@ -28,9 +28,7 @@ def apply(document: Document, text: str) -> Path | None:
     try:
         value = scalar(raw)
     except yaml.YAMLError as error:
-        document.problems.append(
-            Problem(place, f"'{raw}' is no YAML: {getattr(error, 'problem', error)}", "quote it: --set 'name=\"a: b\"'")
-        )
+        document.problems.append(Problem(place, f"'{raw}' is no YAML: {getattr(error, 'problem', error)}", "quote it: --set 'name=\"a: b\"'"))
         return None
     steps: list[str | int] = [int(number) if number else word for number, word in STEP.findall(key)]
     if document.value is None:

@@ -26,16 +26,12 @@ def resolve(document: Document, base: File) -> None:
         given = parent[path[-1]]
         found = _find(given, [File.cwd(), base] if _is_set(document, path) else [base])
         if found is None:
-            document.problems.append(
-                Problem(document.place(path), f"there is no {kind} '{given}'", _nearest(base / File(given).expanduser(), kind))
-            )
+            document.problems.append(Problem(document.place(path), f"there is no {kind} '{given}'", _nearest(base / File(given).expanduser(), kind)))
             continue
         parent[path[-1]] = str(found)
         if kind == "model" and not (found / "config.json").is_file():
             remedy = "name a folder that save_pretrained wrote; potstill downloads no model"
-            document.problems.append(
-                Problem(document.place(path), f"'{given}' holds no transformers model: config.json is missing", remedy)
-            )
+            document.problems.append(Problem(document.place(path), f"'{given}' holds no transformers model: config.json is missing", remedy))
 
 
 def layers_of(folder: File) -> int | None:

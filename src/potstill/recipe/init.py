@@ -32,11 +32,7 @@ def template(
 
 def _yaml(text: str) -> str:
     """Return ``text`` as YAML reads it back; in quotes only where it must be."""
-    return (
-        text
-        if re.fullmatch(r"[A-Za-z_./][\w./-]*", text) and text.lower() not in ("true", "false", "null")
-        else json.dumps(text, ensure_ascii=False)
-    )
+    return text if re.fullmatch(r"[A-Za-z_./][\w./-]*", text) and text.lower() not in ("true", "false", "null") else json.dumps(text, ensure_ascii=False)
 
 
 def _aligned(line: str) -> str:

@@ -94,9 +94,7 @@ def parse(text: str, name: str) -> Document:
         mark = getattr(error, "problem_mark", None)
         place = f"{name}:{mark.line + 1}" if mark else name
         what = " ".join(str(part) for part in (getattr(error, "context", ""), getattr(error, "problem", "")) if part)
-        document.problems.append(
-            Problem(place, f"this is no YAML: {what or error}", "look at the indentation, and quote texts that hold ': ' or '#'")
-        )
+        document.problems.append(Problem(place, f"this is no YAML: {what or error}", "look at the indentation, and quote texts that hold ': ' or '#'"))
         return document
     if node is not None:
         document.value = _Reader(document).value(node, ())

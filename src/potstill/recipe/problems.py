@@ -106,9 +106,7 @@ def _words(kind: str, loc: Sequence[Any], path: Path, value: Any, context: Mappi
         name, words = BOUNDS[kind]
         return f"{_shown(value)} must be {words} {context[name]:g}", ""
     if kind in ("too_short", "list_too_short"):
-        return "the list is empty", "give at least one, or leave the key out" if _general(
-            path
-        ) != "students" else "give at least one student"
+        return "the list is empty", "give at least one, or leave the key out" if _general(path) != "students" else "give at least one student"
     if kind in TYPES:
         remedy = "put it in quotes" if kind == "string_type" and isinstance(value, bool) else ""
         return f"{_shown(value)} must be {TYPES[kind]}", remedy

@@ -80,9 +80,7 @@ class Recipe(Section):
         for place, student in enumerate(self.students):
             # Folders on some disks don't tell upper case from lower.
             if (first := seen.setdefault(student.name.lower(), place)) != place:
-                yield Finding(
-                    ("students", place, "name"), f"'{student.name}' is the name of students[{first}] too", "give each its own name"
-                )
+                yield Finding(("students", place, "name"), f"'{student.name}' is the name of students[{first}] too", "give each its own name")
 
     def _roles(self) -> Iterator[Finding]:
         for role in self.data.columns:
@@ -109,9 +107,7 @@ class Recipe(Section):
     def _hidden(self, path: tuple[str | int, ...], users: Sequence[Any]) -> Iterator[Finding]:
         if not any(isinstance(student, USES_HIDDEN) for student in users):
             names = ", ".join(f"{student.name} ({student.kind})" for student in users) or "none"
-            yield Finding(
-                path, f"no student can use 'hidden': {names}", "only a transformer student has hidden states to match: leave it out"
-            )
+            yield Finding(path, f"no student can use 'hidden': {names}", "only a transformer student has hidden states to match: leave it out")
         if isinstance(self.teacher, RecordedTeacher):
             yield Finding(path, "a recorded teacher has no hidden states", "leave 'hidden' out, or use a teacher of kind model")
 
@@ -128,6 +124,4 @@ class Recipe(Section):
         for place, student in enumerate(self.students):
             if getattr(student, "source", None) == "teacher":
                 remedy = "name the folder of a transformers model: from: path"
-                yield Finding(
-                    ("students", place, "from"), f"'{student.name}' can't start from a recorded teacher: it has no weights", remedy
-                )
+                yield Finding(("students", place, "from"), f"'{student.name}' can't start from a recorded teacher: it has no weights", remedy)

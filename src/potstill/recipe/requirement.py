@@ -26,15 +26,11 @@ class Quality(Section):
     def _together(self) -> Quality:
         given = [name for name in ("max_drop", "max_relative_drop") if getattr(self, name) is not None]
         if not given:
-            refuse(
-                [Finding((), "the drop that you accept is missing", "give max_drop (absolute, 0.02 is two points) or max_relative_drop")]
-            )
+            refuse([Finding((), "the drop that you accept is missing", "give max_drop (absolute, 0.02 is two points) or max_relative_drop")])
         if len(given) == 2:
             refuse([Finding((), "max_drop and max_relative_drop are both given", "keep one of them")])
         if self.metric == "log_loss" and self.max_relative_drop is not None:
-            refuse(
-                [Finding(("max_relative_drop",), "log_loss has no share that can be kept", "give max_drop: by how much log_loss may rise")]
-            )
+            refuse([Finding(("max_relative_drop",), "log_loss has no share that can be kept", "give max_drop: by how much log_loss may rise")])
         return self
 
 
@@ -59,13 +55,7 @@ class Requirement(Section):
     @model_validator(mode="after")
     def _together(self) -> Requirement:
         if self.quality is not None and self.fidelity is not None:
-            refuse(
-                [
-                    Finding(
-                        ("fidelity",), "quality and fidelity are both required", "keep quality where there are gold labels, else fidelity"
-                    )
-                ]
-            )
+            refuse([Finding(("fidelity",), "quality and fidelity are both required", "keep quality where there are gold labels, else fidelity")])
         if not self.model_dump(exclude_none=True):
             refuse([Finding((), "nothing is required", "leave out `requirement`, or give it a line: quality: {max_drop: 0.02}")])
         return self

@@ -67,9 +67,7 @@ def describe(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise BundleError("there is no artifact here", place=str(folder), remedy="a run's is in its bundle/ folder") from error
     except (ValueError, OSError) as error:
-        raise BundleError(
-            f"the description can't be read: {error}", place=str(path), remedy="restore the file, or write the bundle again"
-        ) from error
+        raise BundleError(f"the description can't be read: {error}", place=str(path), remedy="restore the file, or write the bundle again") from error
     if found.get("schema", 0) > SCHEMA:
         raise BundleError(
             f"written by a newer potstill (schema {found['schema']}; this one knows {SCHEMA})",
@@ -78,9 +76,7 @@ def describe(folder: Path) -> dict[str, Any]:
         )
     missing = [key for key in ("model", "preprocess", "head", "temperature") if key not in found]
     if missing:
-        raise BundleError(
-            f"the description lacks {', '.join(missing)}", place=str(path), remedy="restore the file, or write the bundle again"
-        )
+        raise BundleError(f"the description lacks {', '.join(missing)}", place=str(path), remedy="restore the file, or write the bundle again")
     return found
 
 

@@ -75,9 +75,7 @@ class Tokenized:
         try:
             tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
         except Exception as error:  # tokenizers raises no narrower one
-            raise BundleError(
-                f"the tokenizer can't be read: {error}", place=str(path), remedy="restore the file or write it again"
-            ) from error
+            raise BundleError(f"the tokenizer can't be read: {error}", place=str(path), remedy="restore the file or write it again") from error
         return Tokenized.make(spec, tokenizer)
 
     @staticmethod
@@ -149,9 +147,7 @@ def _texts(row: Mapping[str, Field], fields: Sequence[str]) -> tuple[str, ...]:
         text = row.get(name)
         if not isinstance(text, str):
             what = "is missing" if text is None else f"is {type(text).__name__}, not text"
-            raise DataError(
-                f"the field '{name}' {what}", remedy=f"this model reads: {', '.join(fields)}; given: {', '.join(row) or 'nothing'}"
-            )
+            raise DataError(f"the field '{name}' {what}", remedy=f"this model reads: {', '.join(fields)}; given: {', '.join(row) or 'nothing'}")
         found.append(text)
     return tuple(found)
 

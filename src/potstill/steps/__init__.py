@@ -3,3 +3,26 @@
 Reads: the recipe. Writes: ``stages/`` of the run folder, and what CONTRACT names beside it. Heavy parts are loaded when they
 are called, so that a run whose stages are all done loads none of them.
 """
+
+from __future__ import annotations
+
+from .data import prepare
+from .judge import candidates, open_test, speed
+from .learn import learn_all
+from .report import Evidence, baseline, report
+from .rounds import label_in_rounds
+from .teach import adapt, standing
+
+__all__ = [
+    "Evidence",
+    "adapt",
+    "baseline",
+    "candidates",
+    "label_in_rounds",
+    "learn_all",
+    "open_test",
+    "prepare",
+    "report",
+    "speed",
+    "standing",
+]

@@ -72,9 +72,7 @@ def _temperature(work: Workspace, data: Data, model: Model) -> dict[str, Any]:
     first = {row.id for row in data.halves()[0]}
     gold = work.task.encode(rows, data.head)
     use = np.array([row.id in first for row in rows], bool) & (gold >= 0)
-    found = load("potstill.evaluation.calibration:fit_temperature")(
-        model.logprobs("calibration")[use], gold[use], rows_in_all=int((gold >= 0).sum())
-    )
+    found = load("potstill.evaluation.calibration:fit_temperature")(model.logprobs("calibration")[use], gold[use], rows_in_all=int((gold >= 0).sum()))
     return {"temperature": found.temperature, "rows": int(use.sum()), "reason": found.reason}
 
 
@@ -83,8 +81,7 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
     """Time the teacher as it runs today and every artifact, interleaved, each in a process of its own."""
     machine = load("potstill.measuring.machine:machine")(work.threads)
     subjects = [
-        {"name": c.name, "ref": "potstill.measuring.openers:artifact", "spec": {"folder": str(c.artifact.folder), "threads": work.threads}}
-        for c in found
+        {"name": c.name, "ref": "potstill.measuring.openers:artifact", "spec": {"folder": str(c.artifact.folder), "threads": work.threads}} for c in found
     ]
     if teaching.folder is not None:
         spec = {
@@ -99,9 +96,7 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
             measured = load("potstill.measuring.measure:measure")(
                 [load("potstill.measuring.subject:Subject")(**subject) for subject in subjects], rows, threads=work.threads, log=work.log
             )
-            storage.write_json(
-                folder / "result.json", {"machine": machine, "measured": {name: m.as_json() for name, m in measured.items()}}
-            )
+            storage.write_json(folder / "result.json", {"machine": machine, "measured": {name: m.as_json() for name, m in measured.items()}})
 
     inputs = {
         "teacher": teaching.fingerprint if teaching.folder else None, "artifacts": {c.name: c.artifact.sha256 for c in found},
@@ -137,9 +132,7 @@ class Opened:
         return np.unique([str(row.group) for row in self.rows], return_inverse=True)[1]
 
 
-def open_test(
-    work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate], standing: Stage
-) -> Opened:
+def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate]) -> Opened:
     """Register the requirement and the analysis, open the test rows, let everyone answer, and book the read."""
     required = work.recipe.requirement
     order = sorted(found, key=lambda c: -c.model.score)
@@ -160,9 +153,7 @@ def open_test(
                 said["floor"] = floor(work, data).predict_logprobs([work.task.text(row) for row in rows])
             for i, (name, place) in enumerate(answering.items()):
                 work.log.progress("test", i, len(answering), name)
-                said[name] = (
-                    load("potstill.serving.predictor:Predictor").open(place, threads=work.threads).predict([row.fields for row in rows])
-                )
+                said[name] = load("potstill.serving.predictor:Predictor").open(place, threads=work.threads).predict([row.fields for row in rows])
             save_arrays(folder / "logprobs.npz", said)
 
     chosen = {c.model.name: c.artifact.folder for c in found}

@@ -62,9 +62,7 @@ def learn(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
 def learn_all(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> list[Model]:
     """Train and export every student with every seed, and its control where there is gold to learn from."""
     arms: tuple[Arm, ...] = ("distilled", "control") if data.teaches_gold else ("distilled",)
-    return [
-        learn(work, data, teaching, spec, lesson, arm, seed) for spec in work.recipe.students for arm in arms for seed in work.recipe.seeds
-    ]
+    return [learn(work, data, teaching, spec, lesson, arm, seed) for spec in work.recipe.students for arm in arms for seed in work.recipe.seeds]
 
 
 def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Stage:

@@ -13,6 +13,7 @@ import numpy as np
 from .. import storage
 from ..cache import Stage
 from ..contracts import Teacher
+from ..errors import TeacherError
 from ..lookup import load
 from ..records import Example, Want
 from ..workspace import Workspace
@@ -34,17 +35,13 @@ class Teaching:
 
     @cached_property
     def teacher(self) -> Teacher:
-        teacher: Teacher = load("potstill.teachers.build:build")(
-            self.work.recipe.teacher, self.data.head, folder=self.folder, threads=self.work.threads
-        )
+        teacher: Teacher = load("potstill.teachers.build:build")(self.work.recipe.teacher, self.data.head, folder=self.folder, threads=self.work.threads)
         return teacher
 
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
         store = load("potstill.labels.store:LabelStore")(storage.home() / "labels")
-        answers = load("potstill.labels.ask:ask")(
-            self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote
-        )
+        answers = load("potstill.labels.ask:ask")(self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote)
         if count:
             self.work.usage += answers.usage
         return answers
@@ -73,9 +70,7 @@ def adapt(work: Workspace, data: Data) -> Teaching:
     spec = work.recipe.teacher
     if spec.kind != "model":
         files = [storage.sha256_file(Path(path)) for path in ([spec.path] if isinstance(spec.path, str) else spec.path)]
-        return Teaching(
-            work, data, None, None, None, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.labels)
-        )
+        return Teaching(work, data, None, None, None, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.labels))
     source = Path(spec.model)
     weights = storage.sha256_folder(source)
     if spec.adapt is None:
@@ -115,11 +110,7 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
 
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("measure", "measuring the teacher against the floor"):
-            np.savez(
-                folder / "teacher.npz",
-                validation=teaching.logprobs(data.validation.examples),
-                calibration=teaching.logprobs(data.calibration.examples),
-            )
+            said = {"teacher": teaching.logprobs(data.validation.examples), "calibration": teaching.logprobs(data.calibration.examples)}
             result = {"facts": dict(teaching.teacher.facts())}
             if data.teaches_gold:
                 fitted = floor(work, data)
@@ -129,7 +120,46 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
             storage.write_json(folder / "result.json", result)
 
     stage = work.cache.get("standing", {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}, make)
+    _judge(work, data, stage)
     return stage
+
+
+def _judge(work: Workspace, data: Data, stage: Stage) -> None:
+    """Say how the teacher stands; stop where it is at chance."""
+    if not data.has_gold:
+        return
+    found = baseline_figures(work, data, stage)
+    name = next(iter(work.task.metrics(data.head)))
+    judged = load("potstill.evaluation.verdict:teacher_standing")(
+        teacher=found["teacher"][name], majority=found["majority"][name], floor=found.get("floor", {}).get(name), n=len(data.validation),
+        metric=name, saturated=load("potstill.evaluation.calibration:saturated")(load_arrays(stage.folder / "validation.npz")["teacher"]),
+    )  # fmt: skip
+    if judged.status == "refuse":
+        raise TeacherError(judged.message, remedy="adapt it (`adapt: {how: finetune}`), check its labels, or choose another teacher")
+    (work.log.warn if judged.status == "warn" else work.log.say)(judged.message)
+
+
+def baseline_figures(work: Workspace, data: Data, stage: Stage) -> dict[str, dict[str, float]]:
+    """Return the metrics on validation of teacher, floor and majority, on the rows that the teacher answered."""
+    said = load_arrays(stage.folder / "validation.npz")
+    gold = work.task.encode(data.validation.examples, data.head)
+    known = np.isfinite(said["teacher"]).any(axis=1) & (gold >= 0)
+    sides: dict[str, np.ndarray] = {name: said[name][known] for name in ("teacher", "floor") if name in said}
+    sides["majority"] = majority(work, data, len(gold))[known]
+    return {name: quality(work, data, gold[known], logprobs) for name, logprobs in sides.items()}
+
+
+def majority(work: Workspace, data: Data, rows: int) -> np.ndarray:
+    """Return the log-probabilities of someone who knows only how common each label is among the rows to learn from."""
+    gold = work.task.encode([row for row in (*data.train, *data.validation) if row.gold is not None], data.head)
+    shares = (np.bincount(gold, minlength=data.head.width) + 1) / (len(gold) + data.head.width)
+    return np.tile(np.log(shares).astype(np.float32), (rows, 1))
+
+
+def quality(work: Workspace, data: Data, gold: np.ndarray, logprobs: np.ndarray) -> dict[str, float]:
+    """Return every metric of the task."""
+    metrics = work.task.metrics(data.head)
+    return {name: float(m.combine(m.statistics(gold, logprobs).sum(axis=0))) for name, m in metrics.items()}
 
 
 def floor(work: Workspace, data: Data) -> Any:

@@ -30,9 +30,7 @@ class Architecture:
 _ROBERTA = Architecture("roberta.encoder.layer.{}.", "classifier.out_proj", ("classifier",), reserved=2)
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bert": Architecture("bert.encoder.layer.{}.", "classifier", ("bert.pooler", "classifier")),
-    "distilbert": Architecture(
-        "distilbert.transformer.layer.{}.", "classifier", ("pre_classifier", "classifier"), count="n_layers", width="dim", relu=True
-    ),
+    "distilbert": Architecture("distilbert.transformer.layer.{}.", "classifier", ("pre_classifier", "classifier"), count="n_layers", width="dim", relu=True),
     "electra": Architecture("electra.encoder.layer.{}.", "classifier.out_proj", ("classifier",)),
     "mpnet": Architecture("mpnet.encoder.layer.{}.", "classifier.out_proj", ("classifier",), reserved=2),
     "roberta": _ROBERTA,
@@ -44,9 +42,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 def architecture(model_type: str, place: str = "") -> Architecture:
     """Return the row of ``model_type``; raises :class:`UserError` naming those that are known."""
     if model_type not in ARCHITECTURES:
-        raise UserError(
-            f"no student can be cut from a model of type '{model_type}'", place=place, remedy=did_you_mean(model_type, ARCHITECTURES)
-        )
+        raise UserError(f"no student can be cut from a model of type '{model_type}'", place=place, remedy=did_you_mean(model_type, ARCHITECTURES))
     return ARCHITECTURES[model_type]
 
 

@@ -55,9 +55,7 @@ def options(spec: Any, source: Path | None = None) -> Defaults:
     return usual if width is None else replace(usual, learning_rate=learning_rate(int(width)))
 
 
-def build(
-    spec: Any, head: Head, *, source: Path | None, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()
-) -> LoopStudent:
+def build(spec: Any, head: Head, *, source: Path | None, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> LoopStudent:
     """Return a student as ``spec`` wants it, the same for the same seed.
 
     ``source``: folder of the model whose layers, embeddings or tokenizer it begins with; None for kinds that need none.
@@ -70,9 +68,7 @@ def build(
             place="students.from",
             remedy="name a folder: from: PATH",
         )
-    student: LoopStudent = look_up(f"{_kind(spec.kind).module}:build")(
-        spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows
-    )
+    student: LoopStudent = look_up(f"{_kind(spec.kind).module}:build")(spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows)
     return student
 
 

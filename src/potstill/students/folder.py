@@ -26,9 +26,7 @@ def read(folder: Path, kind: str | None = None) -> dict[str, Any]:
     try:
         saved: dict[str, Any] = storage.read_json(path)
     except (OSError, ValueError) as error:
-        raise BundleError(
-            f"this folder holds no student: {error}", place=str(path), remedy="a trained one is under students/NAME of a run"
-        ) from error
+        raise BundleError(f"this folder holds no student: {error}", place=str(path), remedy="a trained one is under students/NAME of a run") from error
     if saved["schema"] > SCHEMA:
         raise BundleError(f"written by a newer potstill (schema {saved['schema']})", place=str(path), remedy="install that version")
     if kind is not None and saved["kind"] != kind:

@@ -32,13 +32,9 @@ def read_tokenizer(source: Path) -> Any:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"the tokenizer can't be read: {str(error).splitlines()[0]}", place=str(source), remedy="is tokenizer.json there?"
-        ) from error
+        raise UserError(f"the tokenizer can't be read: {str(error).splitlines()[0]}", place=str(source), remedy="is tokenizer.json there?") from error
     if not tokenizer.is_fast:
-        raise UserError(
-            "the tokenizer has no fast form", place=str(source), remedy="a bundle runs without transformers: it needs a tokenizer.json"
-        )
+        raise UserError("the tokenizer has no fast form", place=str(source), remedy="a bundle runs without transformers: it needs a tokenizer.json")
     return tokenizer
 
 

@@ -76,9 +76,7 @@ class StaticStudent:
         return Traceable(self.module, masked=True)
 
 
-def build(
-    spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()
-) -> StaticStudent:
+def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> StaticStudent:
     """Return a student whose embeddings are those of the model in ``source``, ``spec.dimensions`` wide or as wide as the model.
 
     ``spec.hidden``: units of the head's hidden layer, 0 for none. ``rows`` are not needed. Raises :class:`UserError` for a

@@ -109,9 +109,7 @@ class Top(nn.Module):
         return logits
 
 
-def build(
-    spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()
-) -> TransformerStudent:
+def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> TransformerStudent:
     """Return a student that begins as ``spec.layers`` of the model in ``source``, an encoder or a sequence classifier.
 
     The source's classifier is kept where it has the same labels, its rows put in the order of ``head`` by name; else the
@@ -156,9 +154,7 @@ def _fill(model: PreTrainedModel, source: Path, row: Architecture, layers: Seque
             state[name] = state[name][order]
     numbers = dict(enumerate(layers))
     wanted = {name: renamed(name, row.layer, numbers) for name in model.state_dict()}
-    missing, unexpected = model.load_state_dict(
-        {name: state[old] for name, old in wanted.items() if old in state and old not in fresh}, strict=False
-    )
+    missing, unexpected = model.load_state_dict({name: state[old] for name, old in wanted.items() if old in state and old not in fresh}, strict=False)
     if unexpected or any(name.startswith(row.layer.split("{}")[0]) for name in missing):
         raise UserError("the model's weights don't cover its layers", place=str(source), remedy="is the folder complete?")
 

@@ -129,9 +129,7 @@ def _columns(given: Mapping[str, str], present: Sequence[str], place: str) -> _C
         raise TeacherError(f"there is no column '{text}' with the texts", place=place, remedy=_present(text, present))
     roles = [role for role in ROLES if role in given] or [role for role in ROLES if role in present]
     if not roles:
-        raise TeacherError(
-            "no column holds answers", place=place, remedy=f"name one in `columns` as {', '.join(ROLES)}; there are: {', '.join(present)}"
-        )
+        raise TeacherError("no column holds answers", place=place, remedy=f"name one in `columns` as {', '.join(ROLES)}; there are: {', '.join(present)}")
     return _Columns(text, given.get("text_pair"), roles[0], given.get(roles[0], roles[0]), given.get("labels", "labels"))
 
 

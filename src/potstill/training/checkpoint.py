@@ -15,9 +15,7 @@ from .. import storage
 TENSORS = "state.safetensors"
 
 
-def save(
-    folder: Path, *, module: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor], state: Mapping[str, Any]
-) -> None:
+def save(folder: Path, *, module: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write weights, the best weights so far, the optimizer's moments, the generator's state and ``state``; all or nothing."""
     tensors = {f"module.{name}": value for name, value in module.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}

@@ -34,9 +34,7 @@ def train(
     weights. The global torch generator and the number of threads are put back as they were.
     """
     with _own_torch(spec):
-        accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(), mixed_precision={"bf16": "bf16", "fp32": "no"}[precision.resolve(spec.precision)]
-        )
+        accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision={"bf16": "bf16", "fp32": "no"}[precision.resolve(spec.precision)])
         whole = _Whole(student, terms)
         optimizer = torch.optim.AdamW(_groups(whole, spec.weight_decay), lr=spec.learning_rate)
         prepared, prepared_optimizer = accelerator.prepare(whole, optimizer)
@@ -137,9 +135,7 @@ class _Run:
         size = self.spec.micro_batch or len(mine)
         parts = [self._tensors(mine[i : i + size]) for i in range(0, len(mine), size)]
         # Counts over the whole step, all micro-batches and processes: dividing each part by its own would weigh short parts more.
-        counts = self.accelerator.reduce(
-            torch.stack([sum((t.count(a, g) for _, a, g in parts), torch.zeros(())) for t in self.terms]), "sum"
-        )
+        counts = self.accelerator.reduce(torch.stack([sum((t.count(a, g) for _, a, g in parts), torch.zeros(())) for t in self.terms]), "sum")
         for index, (inputs, answers, gold) in enumerate(parts):
             with self.accelerator.no_sync(self.prepared) if index < len(parts) - 1 else _nothing(), self.accelerator.autocast():
                 sums = self.prepared(inputs, answers, gold)
@@ -154,9 +150,7 @@ class _Run:
     def _tensors(self, batch: np.ndarray) -> tuple[dict[str, Tensor], dict[Want, Tensor], Tensor]:
         device = self.accelerator.device
         inputs = self.student.preprocess.collate([self.rows.items[i] for i in batch])
-        answers = {
-            want: torch.from_numpy(np.concatenate([arrays[i] for i in batch])).to(device) for want, arrays in self.rows.teacher.items()
-        }
+        answers = {want: torch.from_numpy(np.concatenate([arrays[i] for i in batch])).to(device) for want, arrays in self.rows.teacher.items()}
         tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
         return tensors, answers, torch.from_numpy(self.rows.gold[batch]).to(device)
 
@@ -191,9 +185,7 @@ def predict(student: LoopStudent, items: Sequence[Mapping[str, np.ndarray]], *, 
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            inputs = {
-                name: torch.from_numpy(array).to(device) for name, array in student.preprocess.collate([items[i] for i in batch]).items()
-            }
+            inputs = {name: torch.from_numpy(array).to(device) for name, array in student.preprocess.collate([items[i] for i in batch]).items()}
             out[batch] = student.forward(inputs).logits.float().log_softmax(dim=-1).cpu().numpy()
     student.module.train(was_training)
     return out

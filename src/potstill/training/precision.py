@@ -23,9 +23,5 @@ def resolve(name: str) -> str:
 
 def cpu_has_bf16() -> bool:
     info = Path("/proc/cpuinfo")
-    flags = (
-        next((line for line in info.read_text("utf-8").splitlines() if line.startswith(("flags", "Features"))), "")
-        if info.is_file()
-        else ""
-    )
+    flags = next((line for line in info.read_text("utf-8").splitlines() if line.startswith(("flags", "Features"))), "") if info.is_file() else ""
     return bool(set(flags.split()) & set(CPU_FLAGS))

@@ -66,9 +66,7 @@ def _resampled(sides: Paired, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the summed statistics of both sides in every draw, the same units drawn for both. *Shape:* (draws, s) each."""
     random, units = rng.stream(seed, "bootstrap"), len(sides.first)
     both = np.concatenate([sides.first, sides.second], axis=1)
-    sums = np.concatenate(
-        [random.multinomial(units, np.full(units, 1 / units), size=CHUNK) @ both for _ in range(math.ceil(DRAWS / CHUNK))]
-    )
+    sums = np.concatenate([random.multinomial(units, np.full(units, 1 / units), size=CHUNK) @ both for _ in range(math.ceil(DRAWS / CHUNK))])
     return sums[:, : sides.first.shape[1]], sums[:, sides.first.shape[1] :]
 
 

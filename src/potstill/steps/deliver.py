@@ -1,0 +1,136 @@
+"""Steps 10 and 11: the run folder is filled with what the contract names, the bundle is packed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import storage
+from ..lookup import load
+from ..workspace import Workspace
+from .data import Data
+from .judge import Candidate, Opened
+
+PROBE_ROWS = 20
+
+
+def students(work: Workspace, found: Sequence[Candidate]) -> None:
+    """Put each student's trained model, and its artifact, into ``students/NAME``; what is there and the same is left alone."""
+    for candidate in found:
+        manifest = {"trained": candidate.model.trained.fingerprint, "artifact": candidate.artifact.sha256}
+        folder = work.folder / "students" / candidate.name
+        if _is(folder, manifest):
+            continue
+        with storage.new_folder(folder, manifest, point="students") as partial:
+            shutil.copytree(candidate.model.trained.folder / "model", partial, dirs_exist_ok=True, copy_function=_linked)
+            shutil.copytree(candidate.artifact.folder, partial / "artifact", copy_function=_linked)
+
+
+def _is(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    there = storage.read_manifest(folder)
+    return there is not None and all(there.get(key) == value for key, value in manifest.items())
+
+
+def _linked(source: str, target: str) -> str:
+    """Share the bytes with the stage's folder where the disk can; copy where it can't."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def predictions(work: Workspace, data: Data, found: Sequence[Candidate], opened: Opened) -> None:
+    """Write ``predictions/NAME.parquet``: each test row with what the teacher, the floor, each student and its control said."""
+    sides = {"teacher": "teacher", "floor": "floor"} | {c.name: c.model.name for c in found}
+    sides |= {f"{c.name}.control": c.control.name for c in found if c.control is not None}
+    names = {name: key for name, key in sides.items() if key in opened.logprobs}
+    manifest = {"test": opened.stage.fingerprint, "sides": names}
+    folder = work.folder / "predictions"
+    if _is(folder, manifest):
+        return
+    with storage.new_folder(folder, manifest, point="predictions") as partial:
+        for name, key in names.items():
+            _table(partial / f"{name}.parquet", data, opened, opened.logprobs[key])
+
+
+def _table(path: Path, data: Data, opened: Opened, logprobs: np.ndarray) -> None:
+    labels = np.array([*data.head.labels, None], dtype=object)
+    decided = np.where(np.isnan(logprobs).any(axis=1), len(data.head.labels), np.nan_to_num(logprobs).argmax(axis=1))
+    table = load("pyarrow:table")(
+        {
+            "row": list(range(len(opened.rows))), "id": [row.id for row in opened.rows], "place": [row.place for row in opened.rows],
+            "gold": [None if row.gold is None else str(row.gold) for row in opened.rows], "label": labels[decided].tolist(),
+            "score": np.exp(logprobs.max(axis=1)).astype(np.float64), "logprobs": logprobs.astype(np.float32).tolist(),
+        }
+    )  # fmt: skip
+    load("pyarrow.parquet:write_table")(table, str(path))
+
+
+def pack(work: Workspace, data: Data, chosen: Candidate, report: Mapping[str, Any]) -> Path:
+    """Pack the bundle of the student that ships, or of the best one where none does; left alone where it is the same."""
+    folder = work.folder / "bundle"
+    told = {"student": chosen.name, "verdict": report["verdict"], "registered": report["registered"]}
+    manifest = {"artifact": chosen.artifact.sha256, "facts": storage.digest(told)}
+    if _is(folder, {"artifact": manifest["artifact"], "made_from": manifest["facts"]}):
+        return folder
+    predictor = load("potstill.serving.predictor:Predictor").open(chosen.artifact.folder, threads=1)
+    load("potstill.bundle.write:write")(
+        folder, chosen.artifact, facts=_facts(work, chosen, report, predictor.fields), calibration=_calibration(chosen, report),
+        rows=[row.fields for row in data.validation.examples[:PROBE_ROWS]], fields=predictor.fields, labels=predictor.labels,
+        predict=predictor.predict, made_from=manifest["facts"],
+    )  # fmt: skip
+    return folder
+
+
+def _calibration(chosen: Candidate, report: Mapping[str, Any]) -> dict[str, Any]:
+    own = next(s for s in report["students"] if s["name"] == chosen.name)
+    return {"temperature": chosen.temperature, "ece": (own["calibration"] or {}).get("ece")}
+
+
+def _facts(work: Workspace, chosen: Candidate, report: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
+    own = next(s for s in report["students"] if s["name"] == chosen.name)
+    readme = chosen.model.trained.folder / "model" / "README.md"
+    decision = report["verdict"]["decision"] if report["verdict"] else None
+    says = {
+        "ship": "It is shown to meet its requirement.",
+        "do-not-ship": "It does NOT meet its requirement.",
+        "inconclusive": "It is NOT shown to meet its requirement.",
+    }
+    loader = (
+        readme.read_text("utf-8")
+        if readme.is_file()
+        else "`transformers`: `AutoModelForSequenceClassification.from_pretrained(...)` on the trained model, in the run's students/ folder."
+    )
+    return {
+        "name": f"{work.recipe.name}: {chosen.name}", "task": work.recipe.task, "fields": list(fields),
+        "summary": says.get(decision or "", "No requirement was stated."), "loader": loader,
+        "figures": _figures(own), "licenses": report["licenses"], "limits": report["limits"], "command": report["command"],
+        "checks": [[c["name"], f"{c['required']:.4g}", _short(c["value"]), f"{_short(c['low'])} to {_short(c['high'])}", str(c["n"]), c["status"]] for c in own["checks"]],
+        "provenance": [
+            f"teacher: {report['teacher']['name']} ({report['teacher']['identity'][:12]})", f"student: {own['kind']}, {own['parameters']:,} parameters, {own['artifact']['precision']}",
+            f"data: {report['data']['train']:,} gold rows, {report['data']['unlabeled']:,} in the pool, {report['data']['test']:,} test rows",
+        ],
+    }  # fmt: skip
+
+
+def _figures(own: Mapping[str, Any]) -> list[list[str]]:
+    rows = [[name, f"{value:.4f}", "", ""] for name, value in (own["quality"] or {}).items()]
+    for title, found in (
+        ("drop against the teacher", own["quality_drop"]),
+        ("retention", own["retention"]),
+        ("agreement with the teacher", own["fidelity"]),
+    ):
+        if found:
+            value = found.get("value", found.get("agreement"))
+            rows.append([title, f"{value:.4f}", f"{found['low']:.4f} to {found['high']:.4f}", str(found["n"])])
+    return rows
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
