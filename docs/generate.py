@@ -49,9 +49,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
         yield from (line.strip() for line in examples.strip().splitlines() if line.strip())
         yield "```"
         yield ""
-    rows = [
-        (f"`{_argument(p)}`" if p.param_type_name == "argument" else _option(p), p.help or "") for p in command.params if p.name != "help"
-    ]
+    rows = [(f"`{_argument(p)}`" if p.param_type_name == "argument" else _option(p), p.help or "") for p in command.params if p.name != "help"]
     if rows:
         yield "| | |"
         yield "|---|---|"

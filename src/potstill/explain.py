@@ -35,11 +35,11 @@ def why(run: Path, row_id: str) -> dict[str, Any]:
     said = [_said(name, table, row["id"]) for name, table in _predictions(run).items()] if row["split"] == "test" else []
     answers = [answer for answer in said if answer is not None]
     sides = _sides(answers, report)
-    key = _key(report, row)
+    keys = _keys(row)
     notes = [] if answers else [f"a row of {row['split']}: predictions are kept for test rows"]
-    notes += [] if key else ["the label store of this machine holds no answer of this teacher to it"]
+    notes += [] if keys else ["the label store of this machine holds no answer to it"]
     return {
-        "row": row, "duplicates": _duplicates(data, row), "dropped": None, "answers": answers, "key": key,
+        "row": row, "duplicates": _duplicates(data, row), "dropped": None, "answers": answers, "keys": keys,
         "sides": sides, "notes": [*notes, *sides.values()],
     }  # fmt: skip
 
@@ -72,7 +72,7 @@ def _row(data: Path, wanted: str) -> dict[str, Any] | None:
 
 def _dropped(data: Path, wanted: str, run: Path) -> dict[str, Any]:
     """Return the life of a row that did not come far. Raises UserError where there was none at all."""
-    base: dict[str, Any] = {"duplicates": [], "dropped": None, "answers": [], "key": None, "sides": {}, "notes": []}
+    base: dict[str, Any] = {"duplicates": [], "dropped": None, "answers": [], "keys": [], "sides": {}, "notes": []}
     for row in _lines(data / "dropped.jsonl"):
         if row["place"] == wanted:
             return {
@@ -92,18 +92,19 @@ def _duplicates(data: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [copy for copy in _lines(data / "duplicates.jsonl") if row["place"] in (copy["kept"], copy["removed"])]
 
 
-def _key(report: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
-    """Return the key under which the label store holds the teacher's answer; None where it holds none."""
-    identity = (report.get("teacher") or {}).get("identity")
+def _keys(row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the keys under which the label store holds answers to a row, one a teacher that was ever asked about it."""
     root = storage.home() / "labels"
-    if not identity or not (root / "index.sqlite").is_file():
-        return None
+    if not root.is_dir():
+        return []
     key_of = lookup.load("potstill.labels.store:key_of")
+    teachers = {line["identity"]: line["teacher"] for line in lookup.load("potstill.labels.admin:ls")(root)}
     # A model is asked the fields, a recording the id: see Teacher.request.
-    keys = [key_of(identity, request) for request in (storage.canonical(row["fields"]), str(row["id"]).encode())]
+    requests = (storage.canonical(row["fields"]), str(row["id"]).encode())
+    keys = {key_of(identity, request): (identity, name) for identity, name in teachers.items() for request in requests}
     with lookup.load("potstill.labels.store:LabelStore")(root) as store:
-        held = store.index.locate(keys, "logprobs")
-    return next((key.hex() for key in keys if key in held), None)
+        held = store.index.locate(list(keys), "logprobs")
+    return [{"teacher": name, "identity": identity, "key": key.hex(), "shard": held[key][0]} for key, (identity, name) in keys.items() if key in held]
 
 
 # ------------------------------------------------------------------------------------------------------- predictions

@@ -28,6 +28,8 @@ def load(ref: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == __package__:
+            raise  # a module of ours: a fault of ours
         raise missing(error) from error
     try:
         return getattr(module, attribute)

@@ -34,7 +34,7 @@ REPORT = {
     "baselines": [{"name": "majority", "quality": {"accuracy": 0.3}}, {"name": "TF-IDF + linear", "quality": {"accuracy": 0.6}, "size_bytes": 1_000_000}],
     "verdict": {"decision": "inconclusive", "student": "half", "reasons": ["the bound of the drop, 0.024, is above 0.02"], "advice": ["more test rows"], "rows_needed": 2400},
     "cost": {"usd": 0.0, "last": {"teacher_calls": 12, "cached_calls": 30}},
-    "bundle": "bundle",
+    "bundle": "bundle", "metric": "accuracy", "notes": ["ngram is worse than its control"], "licenses": {"data": "cc0", "teacher outputs": "mit"},
 }  # fmt: skip
 
 

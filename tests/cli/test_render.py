@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 
 import pytest
 
 from potstill.cli.plan import Plan, plan_of
-from potstill.cli.render import EVERY_SECONDS, Lines, Live, Screen, Silent, duration
+from potstill.cli.render import EVERY_SECONDS, Lines, Live, Screen, Silent, duration, screen
 from potstill.cli.tables import grid, pairs
 from potstill.recipe import load
 from potstill.runlog import RunLog
@@ -78,6 +80,16 @@ def test_a_stage_that_failed_says_so(watched):
     assert out.getvalue().splitlines()[-1] == "reading: 0:00, not finished"
 
 
+def test_one_stage_doing_anothers_work_is_named_after_both(watched):
+    clock, out, log = watched
+    with log.stage("label", "asking about 9 rows"):
+        clock.now += EVERY_SECONDS
+    with log.stage("test", "opening the test rows"):
+        clock.now += EVERY_SECONDS
+        log.progress("label", 1, 2)
+    assert "opening the test rows, label 50%" in out.getvalue().splitlines()
+
+
 class TestPlan:
     def test_stages_found_finished_are_skipped(self):
         plan = Plan((("a", 50.0), ("b", 50.0), ("c", 50.0)))
@@ -107,21 +119,21 @@ class TestPlan:
 
 def test_a_terminal_gets_a_bar_that_goes_away(capsys):
     live = Live()
-    screen = Screen(live, Plan())
+    shown = Screen(live, Plan())
     for event in (
         {"event": "stage.start", "stage": "a", "title": "training [bold]a"},
         {"event": "progress", "stage": "a", "done": 1, "total": 2, "detail": "0.9"},
         {"event": "say", "text": "[x] said"},
         {"event": "stage.end", "stage": "a", "how": "done"},
     ):
-        screen(event)
+        shown(event)
     live.stop()
     assert "[x] said" in capsys.readouterr().err
 
 
 def test_silence_is_silent(capsys):
-    screen = Screen(Silent(), Plan())
-    screen({"event": "warning", "text": "x"})
+    shown = Screen(Silent(), Plan())
+    shown({"event": "warning", "text": "x"})
     assert capsys.readouterr() == ("", "")
 
 
@@ -135,3 +147,14 @@ def test_tables_align_and_leave_out_what_is_empty():
     assert text == "name      n\n----  -----\na         1\nlong  1,000"
     assert grid([], empty="none") == "none"
     assert pairs({"a": True, "long": 0.5}) == "a     yes\nlong  0.5"
+
+
+def test_what_libraries_say_goes_to_the_events(tmp_path, capfd):
+    log = RunLog(tmp_path / "events.jsonl")
+    with warnings.catch_warnings(action="always"), screen(log, plan=Plan(), quiet=True):
+        logging.warning("please consider %s", "pre-processing")
+        warnings.warn("old", FutureWarning, stacklevel=1)
+    assert capfd.readouterr() == ("", "")
+    text = (tmp_path / "events.jsonl").read_text()
+    assert "please consider pre-processing" in text
+    assert "FutureWarning" in text

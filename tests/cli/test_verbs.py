@@ -54,8 +54,9 @@ def test_run_shows_verdict_table_and_page_and_exits_with_the_runs_code(potstill,
     assert any(line.startswith("  control of half") and "0.8600" in line for line in lines)
     assert any(line.startswith("floor: TF-IDF + linear") and "0.6000" in line for line in lines)
     assert any(line.startswith("page") and line.endswith("out/report.html") for line in lines)
-    assert any("license of its answers" in line for line in lines)
-    assert any(line == "teacher's answers       12 asked, 30 from the store" for line in lines)
+    assert any(line.startswith("license of teacher outputs") for line in lines)
+    assert "  note: ngram is worse than its control" in lines
+    assert any(line.startswith("teacher's answers ") and line.endswith(" 12 asked, 30 from the store") for line in lines)
     assert "reading the data" in result.err
     assert "rows: 12" in result.err
 
@@ -80,11 +81,19 @@ def test_single_stages_stop_after_themselves(potstill, pipeline, recipe, verb):
 
 
 def test_measure_shows_the_teacher_beside_the_floor(potstill, pipeline, recipe):
-    pipeline.answer = ({**REPORT, "students": [], "rows_needed": {"5 %": 800, "10 %": 1500, "20 %": None}}, 0)
+    found = {
+        "teacher": {"name": "model", "parameters": 22_700_000, "size_bytes": 90_000_000},
+        "validation": {"teacher": {"accuracy": 0.67}, "floor": {"accuracy": 0.59}},
+        "data": {"validation": 1500, "test": 5003}, "rows_needed_assumed": {"5 %": 800, "10 %": 1500, "20 %": None},
+    }  # fmt: skip
+    pipeline.answer = (found, 0)
     out = potstill("measure", recipe).out
-    assert "teacher" in out
-    assert "floor: majority" in out
-    assert "1,500" in out
+    assert "teacher: model, 22,700,000 parameters, 90.0 MB" in out
+    assert "teacher    0.6700" in out
+    assert "there are 5,003" in out
+    assert "more than can be had" in out
+    pipeline.answer = ({**found, "validation": None, "rows_needed_assumed": None}, 0)
+    assert "no gold" in potstill("measure", recipe).out
 
 
 def test_a_ship_verdict_names_the_student(potstill, pipeline, recipe):
@@ -241,7 +250,7 @@ class TestShipping:
     @pytest.fixture
     def bundle(self, tmp_path, monkeypatch):
         folder = tmp_path / "runs" / "tickets" / "bundle"
-        (folder / "artifact").mkdir(parents=True)
+        folder.mkdir(parents=True)
         (folder / "manifest.json").write_text("{}")
         predictor, stream, verify = (types.ModuleType(f"potstill.{name}") for name in ("serving.predictor", "serving.stream", "bundle.verify"))
 

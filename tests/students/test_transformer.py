@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from potstill import storage
 from potstill.errors import BundleError, UserError
 from potstill.records import Head
 from potstill.serving import preprocess
@@ -150,3 +151,16 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path):
 def test_an_unknown_kind_names_the_known():
     with pytest.raises(UserError, match="did you mean 'transformer'"):
         build.options(SimpleNamespace(kind="transfomer"))
+
+
+def test_the_rate_falls_with_the_width_of_the_source(encoder, tmp_path):
+    assert build.options(spec()).learning_rate == 2e-4
+    assert build.options(spec(), encoder).learning_rate == 2e-4
+    for config, rate in [({"hidden_size": 768}, 5e-5), ({"dim": 768}, 5e-5), ({"hidden_size": 8192}, 1e-5), ({}, 2e-4)]:
+        storage.write_json(tmp_path / "config.json", config)
+        assert build.options(spec(), tmp_path).learning_rate == pytest.approx(rate)
+
+
+def test_a_student_that_needs_a_model_says_so():
+    with pytest.raises(UserError, match="there is no model"):
+        build.build(spec(), HEAD, source=None, fields=("text",), seed=0, max_length=8)

@@ -21,9 +21,9 @@ FULL = {
     "data": {"train": "train.jsonl", "unlabeled": "train.jsonl", "split": {}, "limit": {}},
     "teacher": {"kind": "model", "model": "model", "adapt": {"how": "head"}},
     "students": [
-        {"name": "a", "kind": "transformer", "layers": 3, "objectives": [{"kind": "logits"}]},
+        {"name": "a", "kind": "transformer", "layers": 3},
         {"name": "b", "kind": "static"},
-        {"name": "c", "kind": "ngram"},
+        {"name": "c", "kind": "ngram", "objectives": [{"kind": "logits"}]},
     ],
     "objectives": [{"kind": "logits"}, {"kind": "hidden"}, {"kind": "hard"}],
     "rounds": {},

@@ -14,47 +14,67 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 
-GRID = (1.0, 4.0, 16.0)  # C; below and above never won on the sets of benchmarks/
+from ..errors import DataError
+
+GRID = (1.0, 4.0, 16.0)  # C, the inverse of strictness; assumed wide enough for rows of unit length
+USUAL = 4.0  # where there are too few rows of a class to choose
 FOLDS = 3
 LEAST = 1e-7  # of a probability: a class that the gold rows lack is not impossible
 
 
 @dataclass(frozen=True)
 class Floor:
-    """A fitted floor; ``size_bytes`` are those of its weights and its vocabulary."""
+    """A fitted floor; ``size_bytes`` are those of its weights and its vocabulary, ``strictness`` the C that was chosen."""
 
-    vectorizer: Any
-    model: Any
+    vectorizer: TfidfVectorizer
+    model: LogisticRegression
     classes: int
+    strictness: float
     size_bytes: int
     fit_seconds: float
 
     def predict_logprobs(self, texts: Sequence[str]) -> np.ndarray:
         """Return log-probabilities *Shape:* (texts, classes) float32."""
         out = np.full((len(texts), self.classes), LEAST)
-        out[:, self.model.classes_] = np.maximum(self.model.predict_proba(self.vectorizer.transform(texts)), LEAST)
+        if texts:
+            out[:, self.model.classes_] = np.maximum(self.model.predict_proba(self.vectorizer.transform(texts)), LEAST)
         return np.log(out / out.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def floor(texts: Sequence[str], gold: np.ndarray, *, classes: int, seed: int) -> Floor:
-    """Fit on ``texts`` with ``gold`` *Shape:* (n,) integers."""
+    """Fit on ``texts`` with ``gold`` *Shape:* (n,) integers; rows without gold (-1) are left out.
+
+    Raises :class:`DataError` where gold has fewer than two classes.
+    """
     began = time.perf_counter()
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=1, token_pattern=r"(?u)\b\w+\b")
-    matrix = vectorizer.fit_transform(texts)
-    model = _fit(matrix, gold, _strictness(matrix, gold, seed))
-    size = model.coef_.nbytes + sum(len(word.encode()) + 12 for word in vectorizer.vocabulary_)
-    return Floor(vectorizer, model, classes, int(size), time.perf_counter() - began)
+    kept = np.flatnonzero(gold >= 0)
+    labels = gold[kept]
+    if len(np.unique(labels)) < 2:
+        raise DataError("the gold labels have fewer than two classes", place="data.train", remedy="label rows of another class")
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    matrix = _vectors(vectorizer, [texts[int(row)] for row in kept])
+    strictness = _strictness(matrix, labels, seed)
+    model = _fit(matrix, labels, strictness)
+    size = model.coef_.nbytes + sum(len(word.encode("utf-8", "surrogatepass")) + 12 for word in vectorizer.vocabulary_)  # idf: 8, row: 4
+    return Floor(vectorizer, model, classes, strictness, int(size), time.perf_counter() - began)
+
+
+def _vectors(vectorizer: TfidfVectorizer, texts: Sequence[str]) -> Any:
+    try:
+        return vectorizer.fit_transform(texts)
+    except ValueError as error:  # scikit-learn's "empty vocabulary"
+        raise DataError("the texts have no words", place="data.train", remedy="check that `columns.text` names the text") from error
 
 
 def _strictness(matrix: Any, gold: np.ndarray, seed: int) -> float:
-    if np.bincount(gold)[np.unique(gold)].min() < FOLDS:
-        return 4.0
+    if np.unique(gold, return_counts=True)[1].min() < FOLDS:
+        return USUAL
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(matrix, gold))
     scores = {c: float(np.mean([_fit(matrix[train], gold[train], c).score(matrix[test], gold[test]) for train, test in folds])) for c in GRID}
     return max(scores, key=lambda c: scores[c])
 
 
-def _fit(matrix: Any, gold: np.ndarray, c: float) -> Any:
+def _fit(matrix: Any, gold: np.ndarray, c: float) -> LogisticRegression:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits don't matter to a floor
         return LogisticRegression(C=c, max_iter=200).fit(matrix, gold)

@@ -164,10 +164,7 @@ def _distil(
     until: str | None = None,
 ) -> int:  # fmt: skip
     """Load the recipe, run the pipeline under a screen, show what came out; return the exit code."""
-    # No hub is ever asked for a model; offline, the libraries are told so too, before any of them is imported.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if offline:
-        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    _tell_libraries(offline)
     recipe = lookup.load("potstill.recipe.load:load")(path, sets)
     edge.log = log = RunLog()
     with render.screen(log, plan=plan_of(recipe, until), quiet=quiet):
@@ -176,6 +173,16 @@ def _distil(
         done: Any = lookup.load("potstill.pipeline:distill")(recipe, output=output, log=log, offline=offline, fresh=fresh, until=until)
     tables.result(done, as_json=as_json, quiet=quiet, until=until, command=str(path))
     return int(done.exit_code)
+
+
+def _tell_libraries(offline: bool) -> None:
+    """Tell the libraries, before any is imported, to draw no bars into ours; and offline, to ask no hub: potstill never does."""
+    for name in ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if offline:
+        os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1")
 
 
 def _slug(text: str) -> str:

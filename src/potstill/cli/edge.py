@@ -17,7 +17,8 @@ from typing import Any
 import typer
 
 from .. import storage
-from ..errors import DONE, FAULT, INTERRUPTED, USER, PotstillError, ProblemsError
+from ..errors import DONE, FAULT, INTERRUPTED, USER, PotstillError, ProblemsError, UserError
+from ..lookup import did_you_mean
 from ..runlog import RunLog
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer brings its own click, or uses the installed one: this is the one in use
@@ -67,9 +68,9 @@ def guarded(command: Callable[[], Any]) -> int:
 def line_of(error: PotstillError) -> str:
     """Return an error as one line; a file's problems as one line each."""
     if isinstance(error, ProblemsError):
-        lines = [_joined(problem.place, problem.message, problem.remedy) for problem in error.problems]
+        lines = [joined(problem.place, problem.message, problem.remedy) for problem in error.problems]
         return lines[0] if len(lines) == 1 else "\n".join([f"{error.message}:", *(f"  {line}" for line in lines)])
-    return _joined(error.place, error.message, error.remedy)
+    return joined(error.place, error.message, error.remedy)
 
 
 def say(text: str) -> None:
@@ -77,7 +78,8 @@ def say(text: str) -> None:
     typer.echo(f"potstill: {text}", err=True)
 
 
-def _joined(place: str, message: str, remedy: str) -> str:
+def joined(place: str, message: str, remedy: str) -> str:
+    """Return place, message and remedy as one line."""
     head = f"{place}: {message}" if place else message
     return " ".join((f"{head}; {remedy}" if remedy else head).split("\n"))
 
@@ -131,9 +133,6 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 def folder_of(path: Path, file: str, what: str, remedy: str) -> Path:
     """Return ``path`` when it holds ``file``. Raises UserError that names what stands near it otherwise."""
-    from ..errors import UserError
-    from ..lookup import did_you_mean
-
     if (path / file).is_file():
         return path
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ class Screen:
     clock: Callable[[], float] = time.monotonic
     titles: dict[str, str] = field(default_factory=dict)
     began: dict[str, float] = field(default_factory=dict)
+    running: list[str] = field(default_factory=list)
     first: dict[str, tuple[float, float]] = field(default_factory=dict)  # by stage: when its first progress came, and how far it was
 
     def __call__(self, event: dict[str, Any]) -> None:
@@ -49,12 +51,14 @@ class Screen:
         stage, now = event["stage"], self.clock()
         self.titles[stage], self.began[stage] = event.get("title", stage), now
         self.first.pop(stage, None)
+        self.running.append(stage)
         self.plan.start(stage, now)
         self.view.progress(self.titles[stage], 0.0, "", self._left(None, 0.0, now))
 
     def _end(self, event: dict[str, Any]) -> None:
         stage, now = event["stage"], self.clock()
         self.plan.end(stage, now)
+        self.running = [name for name in self.running if name != stage]
         self.view.idle()
         took = duration(now - self.began.get(stage, now))
         how = "" if event["how"] == "done" else ", not finished"
@@ -64,6 +68,10 @@ class Screen:
         stage, now = event["stage"], self.clock()
         total = float(event["total"]) or 1.0
         share = min(max(float(event["done"]) / total, 0.0), 1.0)
+        if stage not in self.running:  # one stage does another's work: the teacher is asked while the test rows are opened
+            around = self.titles[self.running[-1]] if self.running else ""
+            self.view.progress(", ".join(part for part in (around, stage) if part), share, str(event.get("detail") or ""), "")
+            return
         since, before = self.first.setdefault(stage, (now, share))
         stage_left = (now - since) / (share - before) * (1 - share) if share > before and now - since > 1.0 else None
         self.view.progress(self.titles.get(stage, stage), share, str(event.get("detail") or ""), self._left(stage_left, share, now))
@@ -131,8 +139,8 @@ class Live:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         columns = (
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(), TextColumn("{task.fields[words]}", style="dim"),
+            SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(), TextColumn("{task.fields[words]}", style="dim", markup=False),
         )  # fmt: skip
         self.bars = Progress(*columns, console=Console(stderr=True), transient=True)
         self.task: Any = None
@@ -143,7 +151,7 @@ class Live:
         self.bars.console.print(text, markup=False, highlight=False)
 
     def progress(self, title: str, share: float, detail: str, left: str) -> None:
-        words = "; ".join(part for part in (detail, left) if part)
+        words = "; ".join(part for part in (left, detail) if part)
         if self.task is None or title != self.title:
             self.idle()
             self.title, self.task = title, self.bars.add_task(title, total=1.0, words=words)
@@ -158,9 +166,38 @@ class Live:
         self.bars.stop()
 
 
+class _Libraries(logging.Handler):
+    """Puts what libraries log into the run's events, where it can be looked up and is in nobody's way."""
+
+    def __init__(self, log: RunLog) -> None:
+        super().__init__(logging.WARNING)
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.log.event("library", logger=record.name, level=record.levelname, text=record.getMessage())
+
+
+@contextmanager
+def libraries_heard(log: RunLog) -> Iterator[None]:
+    """Send the log records and the warnings of libraries to ``log`` while inside."""
+    handler = _Libraries(log)
+    logging.getLogger().addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(handler)
+
+
 @contextmanager
 def screen(log: RunLog, *, plan: Plan, quiet: bool) -> Iterator[None]:
     """Show what ``log`` says while inside: a bar on a terminal, lines elsewhere, nothing when ``quiet``."""
+    with libraries_heard(log):
+        yield from _shown(log, plan, quiet)
+
+
+def _shown(log: RunLog, plan: Plan, quiet: bool) -> Iterator[None]:
     if quiet or not sys.stderr.isatty():
         log.listeners.append(Screen(Silent() if quiet else Lines(sys.stderr), plan))
         yield

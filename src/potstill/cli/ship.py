@@ -12,7 +12,7 @@ import typer
 
 from .. import lookup
 from ..errors import DONE, UNMET, USER, UserError
-from .edge import folder_of, say
+from .edge import folder_of, joined, say
 from .options import BundleFolder, Debug, Json
 
 PredictFile = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Texts, one a line, or JSONL; by default standard input.", show_default=False)]
@@ -36,7 +36,7 @@ def predict(
       potstill predict runs/tickets/bundle rows.jsonl > answers.jsonl
     """
     folder = _bundle(bundle)
-    predictor = lookup.load("potstill.serving.predictor:Predictor").open(folder / "artifact", threads=threads)
+    predictor = lookup.load("potstill.serving.predictor:Predictor").open(folder, threads=threads)
     answers = lookup.load("potstill.serving.stream:predict_lines")
     bad = 0
     for answer in answers(predictor, _lines(file), batch=batch):
@@ -60,19 +60,17 @@ def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> in
     if json:
         typer.echo(jsonlib.dumps({"bundle": str(folder), "ok": not problems, "problems": [vars(problem) for problem in problems]}, indent=1))
     for problem in problems:
-        say(" ".join(str(problem).split()))
+        say(joined(problem.place, problem.message, problem.remedy))
     if not problems and not json:
         typer.echo(f"{folder}: all files and all probes are as they were shipped")
     return UNMET if problems else DONE
 
 
 def _bundle(path: Path) -> Path:
-    """Return the bundle's folder: the one given, or that of the run given."""
-    if not (path / "artifact").is_dir() and (path / "bundle").is_dir():
+    """Return the bundle's folder: the one given, or that of the run given. What is wrong inside is for whoever opens it to say."""
+    if (path / "bundle").is_dir():
         return path / "bundle"
-    if (path / "manifest.json").is_file() or not path.is_dir():
-        return folder_of(path, "manifest.json", "bundle", "`potstill run RECIPE` writes one: runs/NAME/bundle")
-    return path
+    return path if path.is_dir() else folder_of(path, "manifest.json", "bundle", "`potstill run RECIPE` writes one: runs/NAME/bundle")
 
 
 def _lines(file: Path | None) -> Iterator[str]:

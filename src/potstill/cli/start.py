@@ -44,7 +44,7 @@ def start(folder: Path, task: str, *, write: bool) -> Start:
         notes.append(f"the rows are those of {train}; text is taken from '{columns['text']}', the label from '{columns['label']}'")
     pool = next((name for name in found if _is_pool(name) and name != train), None)
     text = lookup.load("potstill.recipe.init:template")(
-        task, name=_name(folder), train=train, unlabeled=pool, columns=columns, model=model, layers=layers, output_license=license
+        task, name=_name(folder), train=train, unlabeled=pool, columns=columns, model=model, layers=layers, license=license
     )
     return Start(text, tuple(notes))
 

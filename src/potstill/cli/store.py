@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,8 @@ def ls(json: Json = False, debug: Debug = False) -> int:
       potstill store ls --json
     """
     rows = _admin("ls")(_root())
+    if not json:
+        rows = [{**row, **{key: time.strftime("%Y-%m-%d %H:%M", time.localtime(row[key])) for key in ("first", "last")}} for row in rows]
     typer.echo(jsonlib.dumps(rows, indent=1) if json else tables.grid(rows, empty=f"the label store in {_root()} is empty"))
     return DONE
 

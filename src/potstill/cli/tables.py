@@ -51,7 +51,8 @@ def verdict(report: Mapping[str, Any]) -> str:
     lines = [f"Verdict: {head}", *(f"  {reason}" for reason in found.get("reasons") or ())]
     if found.get("rows_needed"):
         lines.append(f"  test rows needed to tell: {found['rows_needed']:,}")
-    return "\n".join(lines + [f"  advice: {advice}" for advice in found.get("advice") or ()])
+    lines += [f"  advice: {advice}" for advice in found.get("advice") or ()]
+    return "\n".join(lines + [f"  note: {note}" for note in report.get("notes") or ()])
 
 
 def standings(report: Mapping[str, Any]) -> str:
@@ -72,37 +73,34 @@ def standings(report: Mapping[str, Any]) -> str:
     return grid(rows)
 
 
-def baseline(report: Mapping[str, Any]) -> str:
-    """Return what `measure` found: the teacher beside the floor, and the rows that a verdict would need."""
-    metric = main_metric(report)
-    rows = [_row("teacher", "", report.get("teacher") or {}, metric)]
-    rows += [_row(f"floor: {base['name']}", "", base, metric) for base in report.get("baselines") or ()]
-    lines = [grid(rows)]
-    if needed := report.get("rows_needed"):
-        lines += [
-            "",
-            "test rows needed for the requirement, at drop 0, by assumed share of rows on which student and teacher differ in correctness:",
-        ]
-        lines.append(grid(list(needed)) if isinstance(needed, list) else pairs(needed))
-    lines += [str(report["message"])] if report.get("message") else []
+def baseline(found: Mapping[str, Any]) -> str:
+    """Return what `measure` found: the teacher beside the floor on validation, and the test rows that a verdict would take."""
+    teacher = found.get("teacher") or {}
+    rows = [{"": name, **{metric: _number(value, 4) for metric, value in values.items()}} for name, values in (found.get("validation") or {}).items()]
+    size = _scaled(teacher.get("size_bytes"), 1e-6)
+    lines = [f"teacher: {teacher.get('name')}" + (f", {teacher['parameters']:,} parameters" if teacher.get("parameters") else "")
+             + (f", {size:,.1f} MB" if size else "")]  # fmt: skip
+    lines += ["", f"on {found['data']['validation']:,} validation rows:", grid(rows)] if rows else ["there is no gold to measure it by"]
+    if needed := found.get("rows_needed_assumed"):
+        lines += ["", "test rows that a verdict takes when the student is as good as the teacher, by the share of rows (assumed) on which one of the"]
+        lines += [f"two is right and the other wrong; there are {found['data']['test']:,}:"]
+        lines.append(pairs({share: "more than can be had" if rows is None else rows for share, rows in needed.items()}))
     return "\n".join(lines)
 
 
 def main_metric(report: Mapping[str, Any]) -> str:
-    """Return the metric that the requirement names, else the first that the teacher has."""
+    """Return the metric that the verdict is about."""
     quality = (report.get("requirement") or {}).get("quality") or {}
-    return quality.get("metric") or next(iter((report.get("teacher") or {}).get("quality") or {"accuracy": None}))
+    return str(report.get("metric") or quality.get("metric") or "accuracy")
 
 
 def places(report: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return what else is worth a line at the end: licenses, cost, where things are."""
-    teacher, data, cost = (report.get(key) or {} for key in ("teacher", "data", "cost"))
+    data, cost = report.get("data") or {}, report.get("cost") or {}
     last = cost.get("last") or {}
     calls = f"{last.get('teacher_calls', 0):,} asked, {last.get('cached_calls', 0):,} from the store" if last else ""
     found = {
-        "teacher's license": teacher.get("license"),
-        "license of its answers": teacher.get("output_license"),
-        "data's license": data.get("license"),
+        **{f"license of {what}": license for what, license in (report.get("licenses") or {}).items()},
         "test reads": data.get("test_reads"),
         "teacher's answers": calls,
         "cost": f"${cost['usd']:.2f}" if cost.get("usd") else "",
@@ -116,7 +114,7 @@ def _row(name: str, kind: str, subject: Mapping[str, Any], metric: str) -> dict[
     latency = subject.get("latency_ms") or {}
     return {
         "": name, "kind": kind, metric: _number((subject.get("quality") or {}).get(metric), 4), "drop": "", "vs control": "",
-        "MB": _number(_scaled(subject.get("size_bytes"), 1e-6), 1), "p95 ms": _number(_value(latency.get("p95")), 2),
+        "MB": _number(_scaled(subject.get("size_bytes"), 1e-6), 2), "p95 ms": _number(_value(latency.get("p95")), 2),
         "texts/s": _number(_value(subject.get("throughput_per_s")), 0), "speed-up": "", "meets": "",
     }  # fmt: skip
 
@@ -187,8 +185,7 @@ def life(found: Mapping[str, Any]) -> str:
         lines.append(f"  {copy['kind']} duplicate: {kept} was kept, {removed} was removed; similarity {copy['similarity']:.2f}")
     if found.get("dropped"):
         lines.append(f"  dropped: {found['dropped']['reason']}")
-    if found.get("key"):
-        lines.append(f"  key of the teacher's answer: {found['key']}")
+    lines += [f"  answer of {held['teacher']} ({held['identity'][:12]}) in the store: {held['key']}" for held in found.get("keys") or ()]
     if answers := found.get("answers"):
         lines += ["", grid(answers)]
     lines += [f"  {note}" for note in found.get("notes") or ()]
@@ -197,8 +194,12 @@ def life(found: Mapping[str, Any]) -> str:
 
 def difference(found: Mapping[str, Any]) -> str:
     """Return the paired difference of two runs (see ``explain.diff``)."""
-    lines = [f"{found['n']:,} test rows in both; {found['metric']} of the second minus the first", "", grid(found["pairs"])]
+    lines = [f"{found['n']:,} test rows in both; {found['metric']} of the second minus the first", "", grid([_rounded(pair) for pair in found["pairs"]])]
     return "\n".join(lines + [f"  {note}" for note in found.get("notes") or ()])
+
+
+def _rounded(pair: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _number(value, 4) if isinstance(value, float) else value for key, value in pair.items()}
 
 
 def health(found: Mapping[str, Any]) -> str:

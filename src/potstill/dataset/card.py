@@ -4,43 +4,50 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..records import Example, rows_digest
-from .clean import HELD, LEARNT, Duplicate
+from .clean import Cleaned
+from .leaks import HELD, Duplicate, repeated
+
+if TYPE_CHECKING:
+    from ..recipe.data import Data as Spec
 
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
+JUDGED = ("train", *HELD)  # splits that should have rows of every label
 
 
 def card(
-    parts: Mapping[str, Sequence[Example]], labels: Sequence[str], duplicates: Sequence[Duplicate], dropped: Mapping[str, int],
-    sources: Sequence[Mapping[str, Any]], license: str, source: str, text: Callable[[Example], str],
+    parts: Mapping[str, Sequence[Example]], labels: Sequence[str], duplicates: Sequence[Duplicate], cleaned: Cleaned, spec: Spec,
+    text: Callable[[Example], str],
 ) -> dict[str, Any]:  # fmt: skip
     """Return the card as plain JSON."""
     by_label = {name: Counter(str(row.gold) for row in rows if row.gold is not None) for name, rows in parts.items()}
-    leaks = [d for d in duplicates if d.kept_in in HELD and d.removed_from in (*LEARNT, "validation", "calibration")]
+    leaks = [d for d in duplicates if d.kept_in in HELD and d.kind != "group"]
     return {
         "labels": list(labels),
         "counts": {name: len(rows) for name, rows in parts.items()},
         "by_label": {name: {label: counts.get(label, 0) for label in labels} for name, counts in by_label.items() if counts},
         "missing_labels": {
-            name: [label for label in labels if not by_label[name].get(label)]
-            for name in ("train", *HELD)
-            if by_label[name] and len(by_label[name]) < len(labels)
+            name: [label for label in labels if not by_label[name].get(label)] for name in JUDGED if by_label[name] and len(by_label[name]) < len(labels)
         },
+        "rare_labels": [label for label in labels if by_label["train"].get(label) == 1],
         "has_gold": {name: bool(rows) and all(row.gold is not None for row in rows) for name, rows in parts.items()},
         "groups": {name: len({row.group for row in rows if row.group is not None}) for name, rows in parts.items()},
-        "dropped": dict(dropped),
+        "dropped": cleaned.reasons,
         "duplicates": dict(Counter(d.kind for d in duplicates)),
+        "repeated": {name: repeated(parts[name]) for name in HELD},
         "leaks": len(leaks),
-        "straddling_groups": _straddling(parts),
+        "leaks_by_pair": dict(Counter(f"{d.kind}: {d.kept_in}/{d.removed_from}" for d in leaks)),
+        "straddling_groups": len({d.group for d in duplicates if d.kind == "group"}),
         "length": {name: _lengths(rows, text) for name, rows in parts.items() if rows},
         "digests": {name: rows_digest(rows) for name, rows in parts.items()},
-        "sources": list(sources),
-        "license": license,
-        "source": source,
+        "split": {name: "given" if getattr(spec, name) is not None else f"{getattr(spec.split, name):g} of train" for name in HELD},
+        "sources": cleaned.sources,
+        "license": spec.license,
+        "source": spec.source,
     }
 
 
@@ -48,9 +55,3 @@ def _lengths(rows: Sequence[Example], text: Callable[[Example], str]) -> dict[st
     """Return quantiles of the length in characters."""
     sizes = np.array([len(text(row)) for row in rows])
     return {f"q{round(100 * q)}": float(np.quantile(sizes, q)) for q in QUANTILES}
-
-
-def _straddling(parts: Mapping[str, Sequence[Example]]) -> int:
-    """Return how many groups stand both in test and in what is learnt from: only possible where the user's own files say so."""
-    learnt = {row.group for name in LEARNT for row in parts[name] if row.group is not None}
-    return len({row.group for row in parts["test"] if row.group is not None} & learnt)

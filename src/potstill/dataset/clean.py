@@ -1,71 +1,164 @@
-"""Duplicates: within the rows to learn from, and between these and the rows that judge. Nothing is ever removed from test."""
+"""From rows to examples: columns are checked, rows that can't be used are set aside with their reason, and counted."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain, islice
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+from .. import lookup, storage
+from ..contracts import BadRow, Task
+from ..errors import DataError
 from ..records import Example
-from .minhash import nearest, normalized
+from ..runlog import RunLog
+from .read import Source, read
+from .rows import Row, Table
 
-HELD = ("test", "validation", "calibration")  # each is kept clear of those before it
-LEARNT = ("train", "unlabeled")
+if TYPE_CHECKING:
+    from ..recipe.data import Data as Spec
+
+LOOKED_AT = 100  # rows whose keys are taken for the columns of a file that names none
+WORST = 3  # reasons that are told when too many rows can't be used
 
 
 @dataclass(frozen=True)
-class Duplicate:
-    """A row that was removed, and the row that was kept because of which it was."""
+class Dropped:
+    """A row that can't be used."""
 
-    kind: str  # exact | near | conflict (exact, with another label)
-    removed: str
-    removed_from: str
-    kept: str
-    kept_in: str
-    similarity: float
+    place: str
+    split: str
+    reason: str
+    row: str  # its beginning
 
 
-def without_duplicates(parts: dict[str, list[Example]], text: Callable[[Example], str], threshold: float) -> tuple[dict[str, list[Example]], list[Duplicate]]:
-    """Return the splits with duplicates removed, and what was removed and why.
+@dataclass
+class Cleaned:
+    """What the files hold: examples by the key of the recipe that named the file, and all else that was seen."""
 
-    Exact duplicates (case and spacing apart) leave train and the pool once; rows that are the same as, or near to, a row of test,
-    validation or calibration leave every split that comes after it. Test rows all stay, their own duplicates too.
+    parts: dict[str, list[Example]]
+    dropped: list[Dropped] = field(default_factory=list)
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    without_label: list[DataError] = field(default_factory=list)  # files that lack the label's default column
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        return dict(Counter(row.reason for row in self.dropped).most_common())
+
+
+def clean(files: Sequence[Source], spec: Spec, task: Task, log: RunLog) -> Cleaned:
+    """Read all ``files``. Raises :class:`DataError` for files and columns that are not there or can't be read."""
+    cleaned = Cleaned({source.split: [] for source in files})
+    for at, source in enumerate(files):
+        before = len(cleaned.dropped)
+        examples = _examples(source, spec, task, cleaned, partial(_progress, log, at, len(files) + 1))
+        if not examples and len(cleaned.dropped) == before:
+            raise DataError("the file has no rows", place=f"data.{source.split}: {source.path}", remedy="name another file, or fill this one")
+        cleaned.parts[source.split] += examples
+        cleaned.sources.append({
+            "split": source.split, "file": source.name, "sha256": storage.sha256_file(source.path), "bytes": source.path.stat().st_size,
+            "rows": len(examples), "dropped": len(cleaned.dropped) - before,
+        })  # fmt: skip
+    _check_labels(cleaned, files, log)
+    return cleaned
+
+
+def stop_if_too_many(cleaned: Cleaned, share: float, listed: str) -> None:
+    """Raise :class:`DataError` when of one key's rows more than ``share`` can't be used; ``listed`` says where all of them stand."""
+    for split, examples in cleaned.parts.items():
+        dropped = [row for row in cleaned.dropped if row.split == split]
+        total = len(examples) + len(dropped)
+        if len(dropped) <= share * total:
+            continue
+        places = {row.reason: row.place for row in reversed(dropped)}
+        counts = Counter(row.reason for row in dropped).most_common(WORST)
+        worst = "; ".join(f"{reason}: {count:,} (first at {places[reason]})" for reason, count in counts)
+        raise DataError(
+            f"{len(dropped):,} of {total:,} rows can't be used, more than the {share:.4g} that data.max_dropped allows: {worst}",
+            place=f"data.{split}", remedy=f"mend the rows ({listed} lists them), or allow more: --set data.max_dropped=0.2",
+        )  # fmt: skip
+
+
+def _examples(source: Source, spec: Spec, task: Task, cleaned: Cleaned, progress: Callable[[float], None]) -> list[Example]:
+    table = _with_columns(read(source))
+    columns = _columns(table, source, spec, task, cleaned)
+    examples = []
+    for number, row in enumerate(table.rows):
+        if number % 500 == 0:
+            progress(table.share())
+        place = f"{source.name}:{row.line}"
+        try:
+            if row.values is None:
+                raise BadRow(row.reason)
+            example = task.read(row.values, columns, place)
+        except BadRow as bad:
+            cleaned.dropped.append(Dropped(place, source.split, str(bad), row.raw or _beginning(row)))
+            continue
+        examples.append(replace(example, columns=MappingProxyType({name: _plain(row.values.get(name)) for name in spec.slices})))
+    return examples
+
+
+def _progress(log: RunLog, done: int, total: int, share: float) -> None:
+    log.progress("data", done + share, total, "reading")
+
+
+def _with_columns(table: Table) -> Table:
+    """Return the table with its columns: those that its first rows have, where the format names none."""
+    if table.columns is not None:
+        return table
+    first = list(islice(table.rows, LOOKED_AT))
+    seen = dict.fromkeys(name for row in first if row.values is not None for name in row.values)
+    return Table(tuple(seen), chain(first, table.rows), table.share)
+
+
+def _columns(table: Table, source: Source, spec: Spec, task: Task, cleaned: Cleaned) -> dict[str, str]:
+    """Return role -> column as it applies to one file; the pool needs neither labels nor groups.
+
+    Raises :class:`DataError` for a column that is not there.
     """
-    found: list[Duplicate] = []
-    kept: dict[str, list[Example]] = {"test": list(parts["test"])}
-    for name in ("validation", "calibration", *LEARNT):
-        rows = parts[name]
-        if name in LEARNT:
-            rows = _once(rows, name, text, found)
-        for other in (*HELD, "train"):
-            if other in kept and other != name:
-                rows = _clear_of(rows, name, kept[other], other, text, threshold if other in HELD else 0.0, found)
-        kept[name] = rows
-    return kept, found
+    present = tuple(table.columns or ())
+    columns = dict(task.columns(spec.columns))
+    if not present:  # every row that was looked at is bad: each has its own reason
+        return columns
+    if source.split == "unlabeled":
+        columns.pop("label", None)
+        if columns.get("group") not in present:
+            columns.pop("group", None)
+    elif "label" not in spec.columns and "label" in columns and columns["label"] not in present:
+        cleaned.without_label.append(_no_column("columns.label", columns.pop("label"), present, source))
+    for role, column in columns.items():
+        if column not in present:
+            raise _no_column(f"columns.{role}", column, present, source)
+    for column in spec.slices if source.split != "unlabeled" else ():
+        if column not in present:
+            raise _no_column("slices", column, present, source)
+    return columns
 
 
-def _once(rows: Sequence[Example], name: str, text: Callable[[Example], str], found: list[Duplicate]) -> list[Example]:
-    """Keep the first of equal rows, whatever label the others have."""
-    first: dict[str, Example] = {}
-    for row in rows:
-        held = first.setdefault(normalized(text(row)), row)
-        if held is not row:
-            found.append(Duplicate("exact" if row.gold == held.gold else "conflict", row.place, name, held.place, name, 1.0))
-    return list(first.values())
+def _no_column(key: str, column: str, present: Sequence[str], source: Source) -> DataError:
+    near = lookup.did_you_mean(column, present)
+    return DataError(
+        f"there is no column '{column}' (data.{key}); there are: {', '.join(present)}", place=str(source.path),
+        remedy=f"{near if near.startswith('did') else 'name the right one'}: data.{key}",
+    )  # fmt: skip
 
 
-def _clear_of(
-    rows: Sequence[Example], name: str, held: Sequence[Example], held_name: str, text: Callable[[Example], str], threshold: float,
-    found: list[Duplicate],
-) -> list[Example]:  # fmt: skip
-    """Return the rows that are not the same as, or near to, one in ``held``."""
-    same = {normalized(text(row)): row for row in reversed(held)}
-    near = nearest([text(row) for row in held], [text(row) for row in rows], threshold)
-    clear = []
-    for place, row in enumerate(rows):
-        if (twin := same.get(normalized(text(row)))) is not None:
-            found.append(Duplicate("exact", row.place, name, twin.place, held_name, 1.0))
-        elif place in near:
-            found.append(Duplicate("near", row.place, name, held[near[place][0]].place, held_name, round(near[place][1], 4)))
-        else:
-            clear.append(row)
-    return clear
+def _check_labels(cleaned: Cleaned, files: Sequence[Source], log: RunLog) -> None:
+    """Some files may lack labels; where all do, it is the column's name that is wrong."""
+    if cleaned.without_label and len(cleaned.without_label) == sum(source.split != "unlabeled" for source in files):
+        raise cleaned.without_label[0]
+    for error in cleaned.without_label:
+        log.warn(f"{error.place}: its rows have no gold labels, for {error.message}")
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _beginning(row: Row) -> str:
+    short = {str(name): value if isinstance(value, int | float | None) else str(value)[:200] for name, value in (row.values or {}).items()}
+    return json.dumps(short, ensure_ascii=True)[:200]

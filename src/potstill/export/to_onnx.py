@@ -29,7 +29,8 @@ def to_onnx(student: LoopStudent) -> onnx.ModelProto:
     axes = {name: {0: "rows", 1: "length"} for name in names} | {OUTPUT: {0: "rows"}}
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad():
-        torch.onnx.export(module, example, buffer, input_names=names, output_names=[OUTPUT], dynamic_axes=axes, opset_version=OPSET, dynamo=False)
+        options = {"input_names": names, "output_names": [OUTPUT], "dynamic_axes": axes, "opset_version": OPSET, "dynamo": False}
+        torch.onnx.export(module, example, buffer, **options)  # type: ignore[arg-type]
     student.module.train(was_training)  # some exporters leave what they traced in train mode
     model = onnx.load_from_string(buffer.getvalue())
     model.producer_name, model.producer_version, model.doc_string = "potstill", "", ""

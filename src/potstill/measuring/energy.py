@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 METERS = Path("/sys/class/powercap")
+REASON = "no energy meter can be read on this machine"
 
 
 def joules() -> float | None:
@@ -15,10 +16,7 @@ def joules() -> float | None:
             continue  # part of a package that is counted already
         try:
             total += int(meter.read_text()) / 1e6
-        except OSError:
+        except OSError:  # most kernels let only root read it
             return None
         seen = True
     return total if seen else None
-
-
-REASON = "no energy meter can be read on this machine"

@@ -6,16 +6,46 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 LEAST = {"p50": 200, "p95": 200, "p99": 1000}  # calls under which a quantile is not given
-Z = 1.959964  # two-sided 95 %
+TWO_SIDED = 0.025  # in each tail
 
 
 def quantile(times: Sequence[float], share: float) -> dict[str, float]:
-    """Return {value, low, high, n}: the bounds are the order statistics that hold the quantile with 95 % (normal approximation of the binomial ranks)."""
+    """Return {value, low, high, n} of the ``share``-quantile: the bounds are the order statistics that hold it with at least 95 %.
+
+    David and Nagaraja 2003, "Order Statistics", section 7.1. Where the sample has no such order statistic, its end stands in.
+    """
     ordered, n = sorted(times), len(times)
-    reach = Z * math.sqrt(n * share * (1 - share))
-    low, high = (min(n - 1, max(0, rank)) for rank in (math.floor(n * share - reach), math.ceil(n * share + reach)))
-    return {"value": ordered[min(n - 1, math.ceil(n * share) - 1)], "low": ordered[low], "high": ordered[high], "n": n}
+    low, high = rank_below(n, share, TWO_SIDED), rank_above(n, share, TWO_SIDED)
+    return {"value": ordered[math.ceil(n * share) - 1], "low": ordered[low - 1], "high": ordered[high - 1], "n": n}
+
+
+def upper_bound(times: Sequence[float], share: float, alpha: float) -> float:
+    """Return the order statistic that the ``share``-quantile exceeds with probability at most ``alpha``; infinite where there is none."""
+    n = len(times)
+    return math.inf if share**n > alpha else sorted(times)[rank_above(n, share, alpha) - 1]
+
+
+def rank_above(n: int, share: float, alpha: float) -> int:
+    """Return the least rank r in 1..n with P(quantile > X(r)) = P(Binomial(n, share) >= r) <= ``alpha``; n where there is none."""
+    tail = 1 - _cumulative(n, share)  # tail[k] = P(more than k)
+    found = np.flatnonzero(tail <= alpha + 1e-12)
+    return min(n, int(found[0]) + 1)
+
+
+def rank_below(n: int, share: float, alpha: float) -> int:
+    """Return the greatest rank r in 1..n with P(quantile < X(r)) <= P(Binomial(n, share) < r) <= ``alpha``; 1 where there is none."""
+    return max(1, int((_cumulative(n, share) <= alpha + 1e-12).sum()))
+
+
+def _cumulative(n: int, share: float) -> np.ndarray:
+    """Return P(Binomial(n, share) <= k) for k = 0..n."""
+    k = np.arange(n + 1)
+    choose = np.concatenate([[0.0], np.cumsum(np.log((n - k[1:] + 1) / k[1:]))])
+    cumulative: np.ndarray = np.minimum(1.0, np.cumsum(np.exp(choose + k * math.log(share) + (n - k) * math.log1p(-share))))
+    return cumulative
 
 
 def latency(times_ms: Sequence[float]) -> dict[str, Any]:
@@ -25,27 +55,15 @@ def latency(times_ms: Sequence[float]) -> dict[str, Any]:
 
 def ratio(firsts: Sequence[float], seconds: Sequence[float]) -> dict[str, float]:
     """Return {value, low, high, n} of the geometric mean of paired ratios first / second: two-sided 95 % t interval of their logarithms."""
-    logs = [math.log(a / b) for a, b in zip(firsts, seconds)]
+    logs = np.log(np.asarray(firsts, float) / np.asarray(seconds, float))
     n = len(logs)
-    mean = sum(logs) / n
-    error = math.sqrt(sum((x - mean) ** 2 for x in logs) / max(1, n - 1) / n)
-    reach = T975.get(n - 1, 2.0) * error
+    mean, reach = float(logs.mean()), T975[n - 2] * float(logs.std(ddof=1)) / math.sqrt(n)
     return {"value": math.exp(mean), "low": math.exp(mean - reach), "high": math.exp(mean + reach), "n": n}
 
 
-T975 = {
-    1: 12.706,
-    2: 4.303,
-    3: 3.182,
-    4: 2.776,
-    5: 2.571,
-    6: 2.447,
-    7: 2.365,
-    8: 2.306,
-    9: 2.262,
-    10: 2.228,
-    11: 2.201,
-    12: 2.179,
-    15: 2.131,
-    20: 2.086,
-}
+# 97.5 % points of Student's t for 1..30 degrees of freedom; rounds are never more.
+T975 = (
+    12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157, 2.228139,
+    2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922, 2.093024, 2.085963,
+    2.079614, 2.073873, 2.068658, 2.063899, 2.059539, 2.055529, 2.051831, 2.048407, 2.045230, 2.042272,
+)  # fmt: skip

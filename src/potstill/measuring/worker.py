@@ -10,26 +10,33 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..engines.worker import private_stdout
 from ..lookup import load
 from . import energy
 
 
 def main() -> None:
+    answers = private_stdout()
+
+    def say(answer: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
     began = time.perf_counter()
     spec = json.loads(sys.stdin.readline())
     rows = json.loads(Path(spec["rows"]).read_text("utf-8"))
     subject = load(spec["ref"])(spec["spec"])
     subject.predict(rows[:1])
-    _say({"start_s": time.perf_counter() - began})
+    say({"start_s": time.perf_counter() - began})
     for line in sys.stdin:
         order = json.loads(line)
-        _say(ORDERS[order["do"]](subject, rows, order))
+        say(ORDERS[order["do"]](subject, rows, order))
 
 
 def _single(subject: Any, rows: list[Any], order: Mapping[str, Any]) -> dict[str, Any]:
     """Time calls of one row each, over the rows' real lengths."""
     times = []
-    for i in range(order["from"], order["from"] + order["count"]):
+    for i in range(order["start"], order["start"] + order["count"]):
         began = time.perf_counter()
         subject.predict([rows[i % len(rows)]])
         times.append(1000 * (time.perf_counter() - began))
@@ -47,7 +54,20 @@ def _batch(subject: Any, rows: list[Any], order: Mapping[str, Any]) -> dict[str,
 
 
 def _memory(subject: Any, rows: list[Any], order: Mapping[str, Any]) -> dict[str, Any]:
-    return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)}
+    return {"peak_bytes": peak_bytes()}
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has held.
+
+    Not ``ru_maxrss`` where the kernel tells VmHWM: the former begins with the peak of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text("utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 ORDERS: Mapping[str, Callable[[Any, list[Any], Mapping[str, Any]], dict[str, Any]]] = {
@@ -55,11 +75,6 @@ ORDERS: Mapping[str, Callable[[Any, list[Any], Mapping[str, Any]], dict[str, Any
     "batch": _batch,
     "memory": _memory,
 }
-
-
-def _say(answer: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
 from ..records import Want
 from ..students.protocol import Output
-from .divergences import kl, mse
-from .hard import IGNORED, cross_entropy
+from .divergences import kl, mse, units
+from .hard import cross_entropy, labeled
 from .hidden import Projection, uniform
 
 LOGPROBS = Want("logprobs")
@@ -26,6 +25,7 @@ class Term:
     """One term of the loss: ``compute`` gives (sum, count) over a batch; ``module`` holds what is learnt beside the student.
 
     ``count`` gives the same count from the data alone: a step that is cut into micro-batches divides each by the whole step's.
+    ``finite``: it can't be had from a teacher that gives a class the probability 0.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Term:
     compute: Compute
     count: Count
     module: nn.Module = field(default_factory=nn.Module)
+    finite: bool = False
 
     def __call__(self, output: Output, answers: Mapping[Want, Tensor], gold: Tensor) -> tuple[Tensor, Tensor]:
         """Return (sum, count) over the units of a batch; ``answers`` hold (units, width) arrays, ``gold`` (units,) with -1 for none."""
@@ -44,11 +45,17 @@ class Term:
         """Whether the student must be asked for its hidden states."""
         return any(want.kind == "hidden" for want in self.needs)
 
+    @property
+    def gold(self) -> bool:
+        """Whether it learns from gold labels alone."""
+        return not self.needs
+
 
 @dataclass(frozen=True)
 class Shape:
     """What terms must know of student and teacher. ``layers`` 0: there are no hidden states."""
 
+    classes: int
     student_layers: int
     student_width: int
     teacher_layers: int
@@ -62,14 +69,24 @@ def build(
 ) -> tuple[list[Term], list[str]]:  # fmt: skip
     """Return the terms that this student can use, and the names of those that it can't.
 
-    Raises :class:`UserError` where it can use none, or where a layer map names layers that are not there.
+    ``specs``: the recipe's objectives as plain mappings. A name that comes twice is numbered from the second on. Raises
+    :class:`UserError` where the terms left teach the student no classes, or where a layer map names layers that are not there.
     """
-    shape = Shape(student_layers, student_width, teacher_layers, teacher_width, seed)
-    built = [(spec["kind"], KINDS[spec["kind"]](spec, shape)) for spec in specs]
-    terms = [term for _, term in built if term is not None]
-    left_out = [name for name, term in built if term is None]
-    if not terms:
-        raise UserError(f"the student can use none of its objectives: {', '.join(left_out)}", remedy="add one that it can use: {kind: logits}")
+    shape = Shape(head_width, student_layers, student_width, teacher_layers, teacher_width, seed)
+    terms: list[Term] = []
+    left_out: list[str] = []
+    for place, spec in enumerate(specs):
+        seen = sum(earlier["kind"] == spec["kind"] for earlier in specs[:place])
+        name = f"{spec['kind']}.{seen + 1}" if seen else str(spec["kind"])
+        term = KINDS[spec["kind"]](spec, shape)
+        if term is None:
+            left_out.append(name)
+        else:
+            terms.append(replace(term, name=name))
+    if not any(term.gold or LOGPROBS in term.needs for term in terms):
+        why = f"can use none of its objectives: {', '.join(left_out)}" if not terms else "would never be taught its classes"
+        remedy = "add an objective that teaches them: {kind: logits}, or {kind: hard} for gold labels"
+        raise UserError(f"the student {why}", place="objectives", remedy=remedy)
     return terms, left_out
 
 
@@ -79,13 +96,24 @@ def _logits(spec: Mapping[str, Any], shape: Shape) -> Term:
         "kl": lambda student, teacher: kl(student, teacher, kd_temperature=temperature),
         "mse": mse,
     }
-    loss = losses[spec.get("loss", "kl")]
+    name = spec.get("loss", "kl")
+
+    def compute(output: Output, answers: Mapping[Want, Tensor], gold: Tensor) -> tuple[Tensor, Tensor]:
+        given, own = answers[LOGPROBS].shape, output.logits.shape
+        if given != own or own[-1] != shape.classes:
+            raise UserError(
+                f"the teacher's log-probabilities are {tuple(given)} (units, classes), the student's logits {tuple(own)}",
+                place="objectives logits", remedy=f"both must have the same units, and the task's {shape.classes} classes",
+            )  # fmt: skip
+        return losses[name](output.logits, answers[LOGPROBS])
+
     return Term(
         "logits",
         spec["weight"],
         frozenset({LOGPROBS}),
-        lambda output, answers, gold: loss(output.logits, answers[LOGPROBS]),
-        lambda answers, gold: _rows(answers[LOGPROBS]),
+        compute,
+        lambda answers, gold: units(answers[LOGPROBS]),
+        finite=name == "mse",
     )
 
 
@@ -95,7 +123,7 @@ def _hard(spec: Mapping[str, Any], shape: Shape) -> Term:
         spec["weight"],
         frozenset(),
         lambda output, answers, gold: cross_entropy(output.logits, gold),
-        lambda answers, gold: (gold != IGNORED).sum().float(),
+        lambda answers, gold: labeled(gold),
     )
 
 
@@ -117,11 +145,7 @@ def _hidden(spec: Mapping[str, Any], shape: Shape) -> Term | None:
         assert output.hidden is not None  # the loop asks for it: Term.hidden
         return projection(output.hidden, [answers[want] for want in wants])
 
-    return Term("hidden", spec["weight"], frozenset(wants), compute, lambda answers, gold: _rows(answers[wants[0]]), projection)
-
-
-def _rows(array: Tensor) -> Tensor:
-    return torch.tensor(float(array.shape[0]), device=array.device)
+    return Term("hidden", spec["weight"], frozenset(wants), compute, lambda answers, gold: units(answers[wants[0]]), projection)
 
 
 KINDS: Mapping[str, Callable[[Mapping[str, Any], Shape], Term | None]] = {"logits": _logits, "hard": _hard, "hidden": _hidden}

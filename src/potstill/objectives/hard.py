@@ -5,14 +5,20 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from .divergences import widened
+
 IGNORED = -1  # the gold of a unit that has none
 
 
 def cross_entropy(student: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
     """Return the sum of -log p(gold) over units that have gold, and their number.
 
-    *Shape:* ``student`` logits (units, classes), ``gold`` integers (units,). A batch without gold gives 0 with a gradient of 0.
+    *Shape:* ``student`` logits (..., classes), ``gold`` integers (...). A batch without gold gives 0 with a gradient of 0.
     """
-    student = student.float()
-    total = functional.cross_entropy(student, gold, ignore_index=IGNORED, reduction="sum")
-    return total, (gold != IGNORED).sum().float()
+    logits, labels = widened(student).reshape(-1, student.shape[-1]), gold.reshape(-1)
+    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum"), labeled(labels)
+
+
+def labeled(gold: Tensor) -> Tensor:
+    """Return how many units have gold."""
+    return (gold != IGNORED).sum().float()

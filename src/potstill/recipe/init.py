@@ -15,7 +15,7 @@ TASKS = ("text-classification",)
 
 def template(
     task: str = "text-classification", *, name: str = "tickets", train: str = "train.jsonl", unlabeled: str | None = None,
-    columns: Mapping[str, str] | None = None, model: str = "path/to/model", layers: int = 3, output_license: str = "unknown",
+    columns: Mapping[str, str] | None = None, model: str = "path/to/model", layers: int = 3, license: str = "unknown",
 ) -> str:  # fmt: skip
     """Return a commented recipe. It loads where the files that it names exist. Raises :class:`UserError` for an unknown task."""
     if task not in TASKS:
@@ -25,7 +25,7 @@ def template(
     listed = ", ".join(f"{role}: {_yaml(column)}" for role, column in roles.items())
     filled = text.format(
         name=name, train=_yaml(train), unlabeled=f"unlabeled: {_yaml(unlabeled)}" if unlabeled else "# unlabeled: more.jsonl",
-        model=_yaml(model), columns=f"{{{listed}}}", layers=layers, output_license=output_license,
+        model=_yaml(model), columns=f"{{{listed}}}", layers=layers, license=license, output_license=license,
     )  # fmt: skip
     return "".join(_aligned(line) for line in filled.splitlines(keepends=True))
 

@@ -94,9 +94,9 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
         with work.log.stage("speed", "timing the teacher and the artifacts, turn by turn"):
             rows = [row.fields for row in data.validation]
             measured = load("potstill.measuring.measure:measure")(
-                [load("potstill.measuring.subject:Subject")(**subject) for subject in subjects], rows, threads=work.threads, log=work.log
+                [load("potstill.measuring.measure:Subject")(**subject) for subject in subjects], rows, threads=work.threads, log=work.log
             )
-            storage.write_json(folder / "result.json", {"machine": machine, "measured": {name: m.as_json() for name, m in measured.items()}})
+            storage.write_json(folder / "result.json", {"machine": machine, "measured": {name: m.as_json() for name, m in measured.items()}, "speedup": _speedups(measured)})
 
     inputs = {
         "teacher": teaching.fingerprint if teaching.folder else None, "artifacts": {c.name: c.artifact.sha256 for c in found},

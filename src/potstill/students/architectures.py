@@ -49,8 +49,8 @@ def architecture(model_type: str, place: str = "") -> Architecture:
 def learning_rate(width: int) -> float:
     """Return AdamW's rate for training all layers of a model this wide.
 
-    2e-4 at width 384 (measured: MiniLM on ICD-10-CM chapters and SST-2), falling with the square to the usual 5e-5 of BERT
-    base (Devlin et al. 2019, appendix A.3); never under 1e-5.
+    2e-4 at width 384, where it was measured to work (MiniLM on ICD-10-CM chapters, teacher and half of it), falling with the
+    square to the usual 5e-5 of BERT base (Devlin et al. 2019, appendix A.3), and no lower than 1e-5: between, assumed.
     """
     return min(2e-4, max(1e-5, 2e-4 * (384 / width) ** 2))
 

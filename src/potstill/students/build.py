@@ -37,7 +37,8 @@ class Kind:
     from_model: bool
 
 
-# Measured on 9,500 ICD-10-CM texts: more epochs, or the double rate, gained nothing on validation.
+# Measured on 9,500 ICD-10-CM texts with hard labels, validation accuracy: static 0.715 (half the rate 0.701, 2.5 times 0.708), n-grams
+# 0.709 (0.4 times the rate 0.689, 4 times 0.701). The transformer's: see ``learning_rate``; its epochs are assumed.
 KINDS: Mapping[str, Kind] = {
     "transformer": Kind("potstill.students.transformer", Defaults(epochs=3, learning_rate=2e-4, batch_size=32), True),
     "static": Kind("potstill.students.static", Defaults(epochs=6, learning_rate=2e-3, batch_size=128), True),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .. import rng, storage
 from ..records import Example, Head
-from ..serving import hashing
+from ..serving.hashing import VERSION
 from ..serving.preprocess import Hashed, Preprocess
 from . import readme
 from .bag import Bag, Traceable, fresh, restored
@@ -84,7 +84,7 @@ def build(
     preprocess = {
         "kind": "hash", "buckets": spec.buckets, "word_ngrams": _range(spec.word_ngrams),
         "char_ngrams": _range(spec.char_ngrams) if spec.char_ngrams else None, "max_features": MAX_FEATURES, "lowercase": True,
-        "fields": list(fields), "version": hashing.VERSION,
+        "fields": list(fields), "version": VERSION,
     }  # fmt: skip
     generator = torch.Generator().manual_seed(rng.integer(seed, "student", "embeddings"))
     embedding = torch.randn(spec.buckets + 1, spec.dimensions, generator=generator) * DEVIATION

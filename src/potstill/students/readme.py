@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from ..serving import hashing
+from ..serving.hashing import WORD, reference
 
 _HEAD = """
     x = (x - x.mean()) / np.sqrt(x.var() + 1e-5) * w["{h}norm.weight"] + w["{h}norm.bias"]
@@ -55,8 +55,8 @@ Run in this folder: `logits(text)` has one score for each of `labels`.
 
 def loader_snippet() -> str:
     """Return the code that answers with a saved n-gram student, in plain Python, numpy and safetensors: ``logits(text)``, ``labels``."""
-    source = inspect.getsource(hashing.reference).replace("text: str, spec: Mapping[str, Any]) -> list[int]", "text, spec)")
-    return _NGRAM.format(word=hashing.WORD, reference=source, head=_HEAD.format(h="head."))
+    source = inspect.getsource(reference).replace("text: str, spec: Mapping[str, Any]) -> list[int]", "text, spec)")
+    return _NGRAM.format(word=WORD, reference=source, head=_HEAD.format(h="head."))
 
 
 def static_snippet() -> str:

@@ -120,7 +120,8 @@ def _label(value: Any) -> str:
         case float():
             if math.isnan(value):
                 raise BadRow("label is NaN")
-            return str(int(value)) if value.is_integer() else str(value)
+            if math.isfinite(value):
+                return str(int(value)) if value.is_integer() else str(value)
         case str():
             return _word(value)
     raise BadRow("label is neither a word nor a number")

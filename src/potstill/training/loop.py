@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
+from .. import rng, storage
 from ..contracts import Progress, silent
+from ..errors import UserError
 from ..objectives.build import Term
-from ..records import Want
 from ..runlog import RunLog
 from ..students.protocol import LoopStudent
 from . import checkpoint, precision, schedules
 from .batches import bucketed
+from .learner import Learner, Part, check, gather, predict
 from .records import History, LoopSpec, TrainingRows
 
+__all__ = ["predict", "train"]
+
 Judge = Callable[[LoopStudent], float]
+PEEK = 20  # steps between two reads of the running loss: each read makes a GPU wait
 
 
 def train(
@@ -30,190 +37,183 @@ def train(
 ) -> History:  # fmt: skip
     """Train ``student`` in place and leave it with the weights that ``evaluate`` (higher is better) liked best, in eval mode.
 
-    A checkpoint in ``scratch`` at every evaluation; called again after a kill, the loop goes on from the last one to bit-equal
-    weights. The global torch generator and the number of threads are put back as they were.
+    The loss of a step is the sum over terms of weight * sum / count, counted over the whole step: micro-batches and processes
+    change nothing. A checkpoint in ``scratch`` at every evaluation; called again after a kill, the loop goes on from the last
+    one to bit-equal weights. The global torch generator and the number of threads are put back as they were. Raises
+    :class:`UserError` where rows lack what a term needs, or where the loss is no number.
     """
-    with _own_torch(spec):
-        accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision={"bf16": "bf16", "fp32": "no"}[precision.resolve(spec.precision)])
-        whole = _Whole(student, terms)
-        optimizer = torch.optim.AdamW(_groups(whole, spec.weight_decay), lr=spec.learning_rate)
-        prepared, prepared_optimizer = accelerator.prepare(whole, optimizer)
-        run = _Run(
-            student,
-            rows,
-            terms,
-            spec,
-            evaluate,
-            scratch / "checkpoint",
-            progress,
-            log or RunLog(),
-            accelerator,
-            whole,
-            prepared,
-            prepared_optimizer,
-        )
-        return run.until_done()
+    check(student, rows, terms)
+    began, arithmetic, home = time.perf_counter(), precision.resolve(spec.precision), next(student.module.parameters()).device
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())  # autocast is the learner's: accelerate fixes its own for the whole process
+    with _own_torch(spec, accelerator):
+        learner = Learner(student, terms, arithmetic.name)
+        optimizer = torch.optim.AdamW(_groups(learner, spec.weight_decay), lr=spec.learning_rate, fused=True)
+        wrapped, stepper = accelerator.prepare(learner, optimizer)
+        run = _Run(student, rows, spec, evaluate, scratch, progress, log or RunLog(), accelerator, learner, wrapped, optimizer, stepper)
+        run.history.precision = arithmetic.name
+        run.until_done(began)
+    student.module.to(home).eval()
+    return run.history
 
 
-class _Whole(nn.Module):
-    """Student and projections as one module, so that a wrapper that synchronizes gradients sees every forward."""
-
-    def __init__(self, student: LoopStudent, terms: Sequence[Term]) -> None:
-        super().__init__()
-        self.module = student.module
-        self.beside = nn.ModuleList(term.module for term in terms)
-        self._student = (student,)  # in a tuple: not a submodule
-        self._terms = tuple(terms)
-        self._hidden = any(term.hidden for term in terms)
-
-    def forward(self, batch: dict[str, Tensor], answers: Mapping[Want, Tensor], gold: Tensor) -> list[Tensor]:
-        output = self._student[0].forward(batch, hidden=self._hidden)
-        return [term(output, answers, gold)[0] for term in self._terms]
-
-
+@dataclass
 class _Run:
     """One training at work: where it stands, and what it needs to take a step."""
 
-    def __init__(
-        self, student: LoopStudent, rows: TrainingRows, terms: Sequence[Term], spec: LoopSpec, evaluate: Judge, folder: Path,
-        progress: Progress, log: RunLog, accelerator: Accelerator, whole: _Whole, prepared: nn.Module, optimizer: torch.optim.Optimizer,
-    ) -> None:  # fmt: skip
-        self.student, self.rows, self.terms, self.spec, self.evaluate, self.folder = student, rows, terms, spec, evaluate, folder
-        self.progress, self.log, self.accelerator, self.whole, self.prepared, self.optimizer = (
-            progress,
-            log,
-            accelerator,
-            whole,
-            prepared,
-            optimizer,
-        )
-        self.lengths = [student.preprocess.length(item) for item in rows.items]
-        self.history = History(precision=precision.resolve(spec.precision))
-        self.best: dict[str, Tensor] = {}
-        self.seen = torch.zeros(len(terms) + 1, device=accelerator.device)  # sums of each term's mean, and of the loss, since the last look
+    student: LoopStudent
+    rows: TrainingRows
+    spec: LoopSpec
+    evaluate: Judge
+    scratch: Path
+    progress: Progress
+    log: RunLog
+    accelerator: Accelerator
+    learner: Learner
+    wrapped: nn.Module  # the learner, or what synchronizes its gradients
+    optimizer: torch.optim.Optimizer
+    stepper: torch.optim.Optimizer  # the optimizer as accelerate hands it out
+    history: History = field(default_factory=History)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    detail: str = ""
 
-    def until_done(self) -> History:
-        found = checkpoint.restore(self.folder, module=self.whole, optimizer=self.optimizer)
-        if found is not None:
-            state, self.best = found
-            self.history = History(**state)
-            self.log.event("train.resume", step=self.history.steps)
-        every = max(1, self.spec.steps // self.spec.evaluations)
-        began = time.perf_counter()
-        earlier = self.history.seconds
+    def __post_init__(self) -> None:
+        self.lengths = [self.student.preprocess.length(item) for item in self.rows.items]
+        self.wants = frozenset(want for term in self.learner.terms for want in term.needs)
+        self.weights = torch.tensor([term.weight for term in self.learner.terms], dtype=torch.float64)
+        self.means = torch.zeros(len(self.weights), dtype=torch.float64, device=self.accelerator.device)  # summed since the last look
+        self.trained = [parameter for parameter in self.learner.parameters() if parameter.requires_grad]
+        self.plan = self._plan()
+
+    def until_done(self, began: float) -> None:
+        self._resume()
+        before, looks = self.history.seconds, self.spec.looks
+        self.learner.train()
         for batch in self._batches(self.history.steps):
-            if self._finished(every):
+            if self.history.steps >= self.spec.steps or self.history.stopped_early:
                 break
             self._step(batch)
             self.history.steps += 1
-            self.history.seconds = earlier + time.perf_counter() - began
-            if self.history.steps % every == 0 or self.history.steps == self.spec.steps:
-                self._look(every)
-            self.progress(self.history.steps, self.spec.steps, self._detail())
-        self.whole.module.load_state_dict(self.best)
-        self.student.module.eval()
-        return self.history
+            if self.history.steps in looks:
+                self._look(before + time.perf_counter() - began)
+            elif self.history.steps % PEEK == 0:
+                self._describe(float(self.means.cpu() @ self.weights) / self._since())
+            self.progress(self.history.steps, self.spec.steps, self.detail)
+        checkpoint.put(self.student.module, self.best)
 
-    def _finished(self, every: int) -> bool:
-        stale = sum(1 for step, _, _ in self.history.evaluations if step > self.history.best_step)
-        self.history.stopped_early = stale >= self.spec.patience and self.history.steps < self.spec.steps
-        return self.history.steps >= self.spec.steps or self.history.stopped_early
-
+    # ------------------------------------------------------------------------------------------------------ one step
     def _batches(self, start: int) -> Iterator[np.ndarray]:
         """Every epoch's batches from step ``start`` on: what comes is a function of the seed and the step alone."""
-        per_epoch = -(-len(self.rows) // self.spec.batch_size)
-        epoch, skip = divmod(start, per_epoch)
+        epoch, skip = divmod(start, -(-len(self.rows) // self.spec.batch_size))
         while True:
             yield from bucketed(self.lengths, self.spec.batch_size, seed=self.spec.seed, epoch=epoch)[skip:]
             epoch, skip = epoch + 1, 0
 
     def _step(self, batch: np.ndarray) -> None:
-        self.prepared.train()
+        ranks, device = self.accelerator.num_processes, self.accelerator.device
+        parts, share = self._parts(batch)
+        # Counted over the whole step, all micro-batches and processes: dividing each part by its own count would weigh short parts more.
+        counts = share * torch.stack([self.learner.counts(part) for part in parts]).sum(dim=0)
+        counts = self.accelerator.reduce(counts.to(device), "sum") if ranks > 1 else counts.to(device)
+        scale = share / counts.clamp(min=1)
+        for left, part in zip(range(len(parts) - 1, -1, -1), parts):
+            with self.accelerator.no_sync(self.wrapped) if left else contextlib.nullcontext():
+                means = self.wrapped(part.to(device)) * scale
+                self.accelerator.backward((means * self.weights.to(device)).sum() * ranks)  # processes' gradients are averaged: undone here
+            self.means += means.detach()
+        self.accelerator.clip_grad_norm_(self.trained, self.spec.clip)
+        rate = self.spec.learning_rate * schedules.linear(self.history.steps, steps=self.spec.steps, warmup=self.spec.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.spec.learning_rate * schedules.linear(self.history.steps, steps=self.spec.steps, warmup=self.spec.warmup)
+            group["lr"] = rate
+        self.stepper.step()
+        self.stepper.zero_grad()
+
+    def _parts(self, batch: np.ndarray) -> tuple[list[Part], float]:
+        """Return this process's micro-batches and their share in the loss: 1, or 0 for a process without rows, which has a stand-in."""
         mine = batch[self.accelerator.process_index :: self.accelerator.num_processes]
-        size = self.spec.micro_batch or len(mine)
-        parts = [self._tensors(mine[i : i + size]) for i in range(0, len(mine), size)]
-        # Counts over the whole step, all micro-batches and processes: dividing each part by its own would weigh short parts more.
-        counts = self.accelerator.reduce(torch.stack([sum((t.count(a, g) for _, a, g in parts), torch.zeros(())) for t in self.terms]), "sum")
-        for index, (inputs, answers, gold) in enumerate(parts):
-            with self.accelerator.no_sync(self.prepared) if index < len(parts) - 1 else _nothing(), self.accelerator.autocast():
-                sums = self.prepared(inputs, answers, gold)
-            means = torch.stack([total / count.clamp(min=1) for total, count in zip(sums, counts)])
-            loss = sum((term.weight * mean for term, mean in zip(self.terms, means)), torch.zeros((), device=means.device))
-            self.seen += torch.cat([means.detach(), loss.detach()[None]])
-            self.accelerator.backward(loss * self.accelerator.num_processes)  # gradients are averaged over processes: undo that
-        self.accelerator.clip_grad_norm_(self.prepared.parameters(), self.spec.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        rows = mine if len(mine) else batch[:1]  # a process that sat out would leave the others waiting for its gradients
+        size = self.spec.micro_batch or len(rows)
+        parts = [gather(self.student, self.rows, rows[i : i + size], self.wants) for i in range(0, len(rows), size)]
+        return parts, float(len(mine) > 0)
 
-    def _tensors(self, batch: np.ndarray) -> tuple[dict[str, Tensor], dict[Want, Tensor], Tensor]:
+    # ---------------------------------------------------------------------------------------------------- evaluation
+    def _look(self, seconds: float) -> None:
+        """Evaluate, keep the weights if they are the best yet, decide whether to stop, write a checkpoint."""
+        history = self.history
+        self.student.module.eval()
+        with torch.no_grad():
+            score = float(broadcast(torch.tensor(self.evaluate(self.student), dtype=torch.float64, device=self.accelerator.device)))
+        self.learner.train()
+        means = self.accelerator.reduce(self.means.clone(), "sum").cpu() / self._since()
+        loss = float(means @ self.weights)
+        if not np.isfinite([loss, score]).all():
+            words = f"training diverged by step {history.steps}: loss {loss:.4g}, validation {score:.4g}"
+            raise UserError(words, place="training", remedy="lower the learning rate, or set training.precision to fp32")
+        self.means.zero_()
+        for term, mean in zip(self.learner.terms, means.tolist()):
+            history.terms.setdefault(term.name, []).append(mean)
+        history.evaluations.append((history.steps, loss, score))
+        if history.best_score is None or score > history.best_score:
+            history.best_score, history.best_step, self.best = score, history.steps, checkpoint.copy(self.student.module)
+        history.stopped_early = history.stale >= self.spec.patience and history.steps < self.spec.steps
+        history.seconds = seconds
+        self._describe(loss)
+        self._save()
+
+    def _since(self) -> int:
+        """Return the steps since the last evaluation."""
+        return self.history.steps - (self.history.evaluations[-1][0] if self.history.evaluations else 0)
+
+    def _describe(self, loss: float) -> None:
+        score = f", validation {self.history.evaluations[-1][2]:.4f}" if self.history.evaluations else ""
+        self.detail = f"loss {loss:.3f}{score}"
+
+    # --------------------------------------------------------------------------------------------------- checkpoints
+    def _plan(self) -> str:
+        """Return what tells this training from others that might have left a checkpoint here."""
+        shapes = {name: list(tensor.shape) for name, tensor in checkpoint.weights(self.learner).items()}
+        terms = [[term.name, term.weight, sorted(want.key for want in term.needs)] for term in self.learner.terms]
+        return storage.digest(asdict(self.spec), terms, shapes, self.lengths, np.asarray(self.rows.gold).tolist(), self.accelerator.num_processes)
+
+    def _save(self) -> None:
         device = self.accelerator.device
-        inputs = self.student.preprocess.collate([self.rows.items[i] for i in batch])
-        answers = {want: torch.from_numpy(np.concatenate([arrays[i] for i in batch])).to(device) for want, arrays in self.rows.teacher.items()}
-        tensors = {name: torch.from_numpy(array).to(device) for name, array in inputs.items()}
-        return tensors, answers, torch.from_numpy(self.rows.gold[batch]).to(device)
-
-    def _look(self, every: int) -> None:
-        """Evaluate, keep the weights if they are the best yet, write a checkpoint."""
-        score = self.evaluate(self.student)
-        since = self.history.steps - (self.history.evaluations[-1][0] if self.history.evaluations else 0)
-        *parts, loss = (self.seen / since).tolist()
-        self.seen.zero_()
-        self.history.terms = {term.name: round(part, 6) for term, part in zip(self.terms, parts)}
-        self.history.evaluations.append((self.history.steps, round(loss, 6), score))
-        if score > self.history.best_score:
-            self.history.best_score, self.history.best_step = score, self.history.steps
-            self.best = {name: value.detach().clone() for name, value in self.whole.module.state_dict().items()}
+        random = {"cpu": self.accelerator.gather(torch.get_rng_state()[None].to(device)).cpu()}  # (processes, bytes)
+        if device.type == "cuda":
+            random["cuda"] = self.accelerator.gather(torch.cuda.get_rng_state(device)[None].to(device)).cpu()
         if self.accelerator.is_main_process:
-            checkpoint.save(self.folder, module=self.whole, optimizer=self.optimizer, best=self.best, state=self.history.as_json())
+            checkpoint.save(
+                self.scratch, plan=self.plan, state=self.history.as_json(), student=self.student.module, beside=self.learner.beside,
+                optimizer=self.optimizer, random=random, best=None if self.history.best_step == self.history.steps else self.best,
+            )  # fmt: skip
+        self.accelerator.wait_for_everyone()
 
-    def _detail(self) -> str:
-        if not self.history.evaluations:
-            return ""
-        _, loss, score = self.history.evaluations[-1]
-        return f"loss {loss:.3f}, validation {score:.4f}"
-
-
-def predict(student: LoopStudent, items: Sequence[Mapping[str, np.ndarray]], *, batch_size: int = 64) -> np.ndarray:
-    """Return the student's log-probabilities *Shape:* (rows, classes) float32, in eval mode, its former mode put back."""
-    was_training = student.module.training
-    student.module.eval()
-    order = np.argsort([student.preprocess.length(item) for item in items], kind="stable")
-    device = next(student.module.parameters()).device
-    out = np.empty((len(items), student.head.width), np.float32)
-    with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            batch = order[start : start + batch_size]
-            inputs = {name: torch.from_numpy(array).to(device) for name, array in student.preprocess.collate([items[i] for i in batch]).items()}
-            out[batch] = student.forward(inputs).logits.float().log_softmax(dim=-1).cpu().numpy()
-    student.module.train(was_training)
-    return out
+    def _resume(self) -> None:
+        found = checkpoint.restore(
+            self.scratch, plan=self.plan, student=self.student.module, beside=self.learner.beside, optimizer=self.optimizer, log=self.log
+        )
+        if found is None:
+            return
+        self.history, self.best = History(**found.state), found.best
+        torch.set_rng_state(found.random["cpu"][self.accelerator.process_index])
+        if "cuda" in found.random:
+            torch.cuda.set_rng_state(found.random["cuda"][self.accelerator.process_index], self.accelerator.device)
+        self.log.event("train.resume", step=self.history.steps)
 
 
-def _groups(whole: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights decay; biases, norms and other vectors don't."""
-    parameters = [p for p in whole.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _groups(learner: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; biases, norms and other vectors don't."""
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _own_torch(spec: LoopSpec) -> Iterator[None]:
+@contextlib.contextmanager
+def _own_torch(spec: LoopSpec, accelerator: Accelerator) -> Iterator[None]:
     """Seed torch and set its threads for this training; put both back after."""
-    state, threads = torch.get_rng_state(), torch.get_num_threads()
-    torch.manual_seed(spec.seed)
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-        torch.set_num_threads(threads)
+    threads = torch.get_num_threads()
+    with torch.random.fork_rng(devices=[accelerator.device] if accelerator.device.type == "cuda" else []):
+        torch.manual_seed(rng.integer(spec.seed, "training", accelerator.process_index))  # each process its own dropout
+        torch.set_num_threads(spec.threads or threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

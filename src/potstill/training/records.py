@@ -8,17 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..records import Want
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Rows to learn from: ``items`` as encoded by the student's preprocessing, ``gold`` (rows,) with -1 for none, ``teacher`` one
-    array (units, width) a row for every want."""
+    """Rows to learn from: ``items`` as encoded by the student's preprocessing, ``gold`` *Shape:* (rows,) with -1 for none,
+    ``teacher`` one array *Shape:* (units, width) a row for every want. Raises :class:`UserError` where they differ in number."""
 
     items: Sequence[Mapping[str, np.ndarray]]
     gold: np.ndarray
     teacher: Mapping[Want, Sequence[np.ndarray]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        counts = {"items": len(self.items), "gold": len(self.gold), **{want.key: len(arrays) for want, arrays in self.teacher.items()}}
+        if len(set(counts.values())) > 1:
+            raise UserError(f"rows to learn from differ in number: {counts}", remedy="give one gold label (or -1) and one answer a row")
+        if not counts["items"]:
+            raise UserError("there are no rows to learn from", place="data.train", remedy="check what was dropped, and why, in dropped.jsonl")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -42,19 +50,42 @@ class LoopSpec:
     threads: int | None = None
     micro_batch: int | None = None
 
+    def __post_init__(self) -> None:
+        counts = ("steps", "batch_size", "evaluations", "patience", "micro_batch", "threads")
+        wrong = {name: value for name in counts if (value := getattr(self, name)) is not None and value < 1}
+        wrong |= {name: value for name in ("learning_rate", "weight_decay") if not 0 <= (value := getattr(self, name)) < float("inf")}
+        wrong |= {"warmup": self.warmup} if not 0 <= self.warmup <= 1 else {}
+        wrong |= {"clip": self.clip} if not self.clip > 0 else {}
+        wrong |= {"precision": self.precision} if self.precision not in ("auto", "fp32", "bf16") else {}
+        if wrong:
+            raise UserError(f"the training can't be run with {wrong}", place="training", remedy="counts from 1, rates from 0, warmup a share")
+
+    @property
+    def looks(self) -> frozenset[int]:
+        """The steps after which validation is looked at: ``evaluations`` of them, evenly, the last step among them."""
+        return frozenset(max(1, round(k * self.steps / self.evaluations)) for k in range(1, self.evaluations + 1))
+
 
 @dataclass
 class History:
-    """What happened: ``evaluations`` are (step, training loss since the last, score); ``best_step`` is whose weights were kept."""
+    """What happened: ``evaluations`` are (step, mean training loss since the last, score); ``best_step`` is whose weights were kept.
+
+    ``terms`` holds for each term its unweighted means, one for each evaluation: the loss is their sum by weight.
+    """
 
     steps: int = 0
     best_step: int = 0
-    best_score: float = float("-inf")
+    best_score: float | None = None
     evaluations: list[tuple[int, float, float]] = field(default_factory=list)
     stopped_early: bool = False
     seconds: float = 0.0
     precision: str = "fp32"
-    terms: dict[str, float] = field(default_factory=dict)  # mean of each term over the last stretch
+    terms: dict[str, list[float]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def stale(self) -> int:
+        """Evaluations since the best one."""
+        return sum(1 for step, *_ in self.evaluations if step > self.best_step)
