@@ -47,6 +47,7 @@ class Metric(Protocol):
     name: str
     higher_is_better: bool
     proportion: bool  # True when each row counts 0 or 1, so that score intervals for proportions apply
+    span: float  # the largest difference that two values can have, the widest interval of a drop
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
         """Return float64 *Shape:* (n, s) from gold (n,) and log-probabilities (n, classes)."""

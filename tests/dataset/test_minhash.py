@@ -134,10 +134,16 @@ def test_a_crowd_of_equal_texts_is_handled():
     assert set(found) == set(range(300))
 
 
+def test_the_twin_is_found_among_those_that_are_almost_near():
+    text = random_text(120)
+    held = [*(edited(text, 4) for _ in range(50)), text, *(edited(text, 4) for _ in range(50))]
+    assert {j: i for j, (i, _) in near(held, [edited(text, 1)] * 5).items()} == dict.fromkeys(range(5), 50)
+
+
 def test_forty_thousand_short_texts_take_seconds():
     words = np.array(["".join(rng.choice(LETTERS[:26], 6)) for _ in range(400)])
     made = [" ".join(words[picked]) for picked in rng.integers(0, 400, (40_000, 9))]
     began = time.perf_counter()
-    found = near(made[:10_000], made[10_000:] + [made[7] + "s"])
+    found = near(made[:10_000], [*made[10_000:], made[7] + "s"])
     assert time.perf_counter() - began < 30  # about 2 s on one quiet core
     assert found[30_000][0] == 7

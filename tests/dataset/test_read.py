@@ -58,7 +58,7 @@ def test_text_formats_give_the_same_rows(tmp_path, kind, packed):
 @pytest.mark.parametrize("packed", [False, True])
 def test_tsv_is_a_row_a_line_with_stray_quotes(tmp_path, packed):
     path = tmp_path / "data.tsv"
-    path.write_bytes('text\tlabel\r\n"stray and open\t1\r\nplain "mid" one\t0\r\n"whole ""field"""\t1\r\n'.encode())
+    path.write_bytes(b'text\tlabel\r\n"stray and open\t1\r\nplain "mid" one\t0\r\n"whole ""field"""\t1\r\n')
     got = values(gzipped(path) if packed else path)
     assert [row["text"] for row in got] == ['"stray and open', 'plain "mid" one', 'whole "field"']
     assert [row["label"] for row in got] == ["1", "0", "1"]
@@ -203,7 +203,7 @@ def test_a_file_that_is_not_there_names_the_near_ones(tmp_path):
     with pytest.raises(DataError, match=r"no such file\n  near it: train.jsonl") as caught:
         sources({"train": str(tmp_path / "trian.jsonl")})
     assert "data.train" in str(caught.value)
-    with pytest.raises(DataError, match="near it: test.jsonl, train.jsonl"):
+    with pytest.raises(DataError, match=r"near it: test.jsonl, train.jsonl"):
         sources({"train": str(tmp_path / "something-else.csv")})
     with pytest.raises(DataError, match="there is no folder"):
         sources({"train": str(tmp_path / "nowhere" / "a.csv")})
@@ -239,7 +239,7 @@ def test_a_parquet_file_cut_in_the_middle(tmp_path):
 
 def test_a_folder_that_holds_no_data(tmp_path):
     (tmp_path / "readme.md").write_text("hi")
-    with pytest.raises(DataError, match="but readme.md"):
+    with pytest.raises(DataError, match=r"but readme\.md"):
         sources({"train": str(tmp_path)})
 
 

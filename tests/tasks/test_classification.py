@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -134,8 +136,6 @@ def test_the_first_metric_is_accuracy_and_the_only_proportion():
 def test_any_label_is_read_or_refused(labels):
     golds = []
     for label in labels:
-        try:
+        with contextlib.suppress(BadRow):
             golds.append(read(label).gold)
-        except BadRow as bad:
-            assert bad.args[0]
     assert all(isinstance(gold, str) and gold for gold in golds)

@@ -14,6 +14,11 @@ def _one_hot(places: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes)[places]
 
 
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Return top / bottom, 0 where there is nothing to divide by."""
+    return np.asarray(np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0))
+
+
 @final
 @dataclass(frozen=True)
 class Accuracy:
@@ -23,24 +28,26 @@ class Accuracy:
     name: str = "accuracy"
     higher_is_better: bool = True
     proportion: bool = True
+    span: float = 1.0
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
         """*Shapes:* (n,), (n, classes) -> (n, 2): right, one."""
         return np.stack([logprobs.argmax(axis=1) == gold, np.ones(len(gold))], axis=1).astype(np.float64)
 
     def combine(self, sums: np.ndarray) -> np.ndarray:
-        return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1))
+        return _ratio(sums[..., 0], sums[..., 1])
 
 
 @final
 @dataclass(frozen=True)
 class MacroF1:
-    """The mean over classes of F1; a class that neither gold nor the answers hold counts 0, as in scikit-learn."""
+    """The mean of F1 over the classes that gold or the answers hold, as scikit-learn's ``f1_score(average="macro")`` has it."""
 
     classes: int
     name: str = "macro_f1"
     higher_is_better: bool = True
     proportion: bool = False
+    span: float = 1.0
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
         """*Shapes:* (n,), (n, classes) -> (n, 3 * classes): right, told, gold, each a count by class."""
@@ -49,7 +56,7 @@ class MacroF1:
 
     def combine(self, sums: np.ndarray) -> np.ndarray:
         right, told, true = np.split(sums, 3, axis=-1)
-        return np.asarray((2 * right / np.maximum(told + true, 1)).mean(axis=-1))
+        return _ratio(_ratio(2 * right, told + true).sum(axis=-1), (told + true > 0).sum(axis=-1))
 
 
 @final
@@ -61,6 +68,7 @@ class MCC:
     name: str = "mcc"
     higher_is_better: bool = True
     proportion: bool = False
+    span: float = 2.0
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
         """*Shapes:* (n,), (n, classes) -> (n, 1 + 2 * classes): right, then told and gold by class."""
@@ -72,7 +80,7 @@ class MCC:
         n = true.sum(axis=-1)
         top = right * n - (told * true).sum(axis=-1)
         bottom = np.sqrt(np.maximum(n**2 - (told**2).sum(axis=-1), 0) * np.maximum(n**2 - (true**2).sum(axis=-1), 0))
-        return np.asarray(np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 0.0))
+        return _ratio(top, bottom)
 
 
 @final
@@ -84,6 +92,7 @@ class LogLoss:
     name: str = "log_loss"
     higher_is_better: bool = False
     proportion: bool = False
+    span: float = -FLOOR
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
         """*Shapes:* (n,), (n, classes) -> (n, 2): loss, one."""
@@ -91,4 +100,4 @@ class LogLoss:
         return np.stack([loss, np.ones(len(gold))], axis=1)
 
     def combine(self, sums: np.ndarray) -> np.ndarray:
-        return np.asarray(sums[..., 0] / np.maximum(sums[..., 1], 1))
+        return _ratio(sums[..., 0], sums[..., 1])

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol
 
+from ..contracts import Metric
 from ..records import Check
+from .checks import Fidelity, Quality, Rows, fidelity_check, quality_check
+from .plan import Plan, fidelity_plan, quality_plan
+from .reasons import advice, reasons, sentence
 from .registration import Read, share
-from .statistics import rows_needed
+from .standing import Standing, teacher_notes, teacher_standing
+
+__all__ = [
+    "Contender", "Decision", "Outcome", "Standing", "Verdict", "certify", "contender", "sentence", "teacher_notes", "teacher_standing",
+]  # fmt: skip
 
 Decision = Literal["ship", "do-not-ship", "inconclusive"]
 
@@ -29,6 +38,33 @@ class Contender:
     margin: float  # the drop that is allowed, absolute, in the units of ``validation_drop``
     discordance: float  # on validation: the share of rows on which teacher and student differ in being right (or in deciding)
     design_effect: float = 1.0
+    plan: Plan | None = None  # what validation lets us expect; made of the four numbers above where it is not given
+
+    @property
+    def expected(self) -> Plan:
+        return self.plan or Plan(None, "difference", self.validation_drop, self.margin, self.discordance, self.design_effect)
+
+
+class Requirement(Protocol):
+    """The part of a requirement that is decided on test rows. The recipe's section of that name is one."""
+
+    @property
+    def quality(self) -> Quality | None: ...
+    @property
+    def fidelity(self) -> Fidelity | None: ...
+
+
+def contender(*, name: str, size_bytes: int, fixed: Sequence[Check], required: Requirement, metric: Metric, validation: Rows, test: Rows) -> Contender:
+    """Return a student as the verdict sees it, from its rows on validation (which order and plan) and on the test (which decide)."""
+    check: Callable[[float], Check] | None = None
+    plan: Plan | None = None
+    if required.quality is not None:
+        plan, check = quality_plan(required.quality, metric, validation), partial(quality_check, required.quality, metric, test)
+    elif required.fidelity is not None:
+        plan, check = fidelity_plan(required.fidelity, validation), partial(fidelity_check, required.fidelity, test)
+    if plan is None:  # nothing required, or nothing known: the order is then by size
+        return Contender(name, size_bytes, 0.0, tuple(fixed), check, 0.0, 0.0)
+    return Contender(name, size_bytes, plan.drop, tuple(fixed), check, plan.margin, plan.discordance, plan.effect, plan)
 
 
 @dataclass(frozen=True)
@@ -44,7 +80,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision, the student that ships, why, and what would help."""
+    """The decision (None without a requirement), the student that ships, why, and what would help."""
 
     decision: Decision | None
     student: str | None
@@ -54,101 +90,51 @@ class Verdict:
     outcomes: tuple[Outcome, ...] = ()
 
 
-def certify(contenders: Sequence[Contender], *, alpha: float, read: Read, test_rows: int) -> Verdict:
-    """Decide. ``alpha`` is the whole of the requirement (1 - confidence), ``read`` what this look may spend of it."""
-    ordered = sorted(contenders, key=lambda c: c.validation_drop)
-    going = [c for c in ordered if not any(check.status == "fail" for check in c.fixed)]
-    outcomes = {c.name: Outcome(c.name, c.fixed, False, tested=False) for c in ordered if c not in going}
-    stopped = False
-    for contender in going:
-        if stopped:
-            outcomes[contender.name] = Outcome(contender.name, contender.fixed, None, tested=False)
-            continue
-        outcome = _test(contender, read, alpha)
-        outcomes[contender.name] = outcome
-        stopped = contender.test is not None and outcome.checks[0].status != "pass"
-    found = [outcomes[c.name] for c in ordered]
-    passed = [c for c in ordered if outcomes[c.name].meets]
+def certify(contenders: Sequence[Contender], *, alpha: float, read: Read, test_rows: int, order: Sequence[str] | None = None) -> Verdict:
+    """Decide. ``alpha`` is the whole of the requirement (1 - confidence), ``read`` what this look may spend of it.
+
+    ``order``: the names as they were registered; by drop on validation, then by size, where it is not given.
+    """
+    if not any(c.test or c.fixed for c in contenders):
+        return Verdict(None, None, reasons=["nothing was required: there is no verdict"])
+    ordered = in_order(contenders) if order is None else sorted(contenders, key=lambda c: order.index(c.name))
+    found = _sequence(ordered, read, alpha)
+    passed = [c for c, outcome in zip(ordered, found) if outcome.meets]
     shipped = min(passed, key=lambda c: c.size_bytes) if passed else None
     decision: Decision = "ship" if shipped else "do-not-ship" if all(o.meets is False for o in found) else "inconclusive"
     needed = [o.rows_needed for o in found if o.rows_needed is not None]
     verdict = Verdict(decision, shipped.name if shipped else None, rows_needed=min(needed) if needed and not shipped else None, outcomes=tuple(found))
-    return replace(verdict, reasons=_reasons(verdict, ordered), advice=_advice(verdict, test_rows))
+    return replace(verdict, reasons=reasons(verdict, {c.name: c for c in ordered}, read.alpha), advice=advice(verdict, ordered, test_rows))
+
+
+def in_order(contenders: Sequence[Contender]) -> list[Contender]:
+    """Return the order of the test: least drop on validation first; of equals the smaller, then by name, so that it hangs on nothing else."""
+    return sorted(contenders, key=lambda c: (c.validation_drop, c.size_bytes, c.name))
+
+
+def _sequence(ordered: Sequence[Contender], read: Read, alpha: float) -> list[Outcome]:
+    """Return an outcome for each student: left out, tested, or not reached. Only the quality or fidelity check stops the sequence."""
+    found, stopped = [], False
+    for contender in ordered:
+        if any(check.status == "fail" for check in contender.fixed):
+            found.append(Outcome(contender.name, _untested(contender), False, tested=False))
+        elif stopped:
+            found.append(Outcome(contender.name, _untested(contender), None, tested=False))
+        else:
+            outcome = _test(contender, read, alpha)
+            found.append(outcome)
+            stopped = contender.test is not None and outcome.checks[0].status != "pass"
+    return found
+
+
+def _untested(contender: Contender) -> tuple[Check, ...]:
+    line = contender.expected.line
+    return contender.fixed if line is None else (line, *contender.fixed)
 
 
 def _test(contender: Contender, read: Read, alpha: float) -> Outcome:
     checks = (*((contender.test(read.alpha),) if contender.test else ()), *contender.fixed)
     meets = False if any(c.status == "fail" for c in checks) else True if all(c.status == "pass" for c in checks) else None
-    needed = None
-    if contender.test and checks[0].status == "inconclusive":
-        needed = rows_needed(
-            discordance=contender.discordance, drop=contender.validation_drop, max_drop=contender.margin,
-            alpha=share(read.number + 1, alpha), design_effect=contender.design_effect,
-        )  # fmt: skip
+    undecided = contender.test is not None and checks[0].status == "inconclusive"
+    needed = contender.expected.rows_needed(share(read.next, alpha)) if undecided else None
     return Outcome(contender.name, checks, meets, tested=True, rows_needed=needed)
-
-
-def _reasons(verdict: Verdict, ordered: Sequence[Contender]) -> list[str]:
-    sizes = {c.name: c.size_bytes for c in ordered}
-    lines = []
-    for outcome in verdict.outcomes:
-        bad = [check for check in outcome.checks if check.status != "pass"]
-        if outcome.meets:
-            last = f", and is the smallest that does ({sizes[outcome.name] / 1e6:.1f} MB)" if outcome.name == verdict.student else ""
-            lines.append(f"{outcome.name} meets every line of the requirement{last}: " + "; ".join(sentence(c) for c in outcome.checks[:1]))
-        elif bad:
-            lines.append(f"{outcome.name}: " + "; ".join(sentence(check) for check in bad))
-        else:
-            lines.append(f"{outcome.name} was not tested: the sequence stopped at a student before it that was not shown to be good enough")
-    return lines
-
-
-def sentence(check: Check) -> str:
-    """Return a check in words: "drop in accuracy 0.012, at most 0.024 by its bound; allowed 0.020: inconclusive"."""
-    unit = check.unit or check.name
-    if check.value is None:
-        return f"{unit}: {check.note}: {check.status}"
-    name = unit if check.name in ("quality", "fidelity") else check.name.replace("_", " ")
-    wanted = "required at least" if check.name == "speedup" else "allowed"
-    if check.low is None or check.high is None or check.low == check.high:
-        return f"{name} {check.value:.4g}, {wanted} {check.required:.4g}: {check.status}"
-    return f"{name} {check.value:.4g} (bounds {check.low:.4g} to {check.high:.4g}), {wanted} {check.required:.4g}: {check.status}"
-
-
-def _advice(verdict: Verdict, test_rows: int) -> list[str]:
-    if verdict.decision == "ship":
-        return ["keep the teacher behind it, and watch its agreement with the teacher in production"]
-    lines = []
-    if verdict.rows_needed is not None:
-        lines.append(f"about {verdict.rows_needed:,} test rows would decide in 80 % of cases; there are {test_rows:,}")
-    failed = {check.name for outcome in verdict.outcomes for check in outcome.checks if check.status == "fail"}
-    if "quality" in failed or "fidelity" in failed:
-        lines.append("more of the pool for the teacher to label, a larger student, or more epochs bring a student closer to its teacher")
-    if "latency_p95_ms" in failed or "speedup" in failed:
-        lines.append("a student of another kind (static, ngram) or with fewer layers is faster")
-    if "size_mb" in failed:
-        lines.append("half of a small encoder is its embedding table: a student of kind ngram, or of fewer dimensions, is smaller")
-    return lines
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How the teacher stands on validation: good enough to learn from?"""
-
-    status: Literal["ok", "warn", "refuse"]
-    message: str
-
-
-def teacher_standing(*, teacher: float, majority: float, floor: float | None, n: int, metric: str, saturated: float = 0.0) -> Standing:
-    """Judge the teacher before anything is learnt from it. ``refuse`` at chance: not above the majority by two standard errors.
-
-    All on validation, in ``metric`` (higher is better).
-    """
-    error = (max(majority * (1 - majority), 1e-12) / max(n, 1)) ** 0.5
-    if teacher <= majority + 2 * error:
-        return Standing("refuse", f"the teacher is at chance: {metric} {teacher:.3f} on {n:,} validation rows, the majority alone has {majority:.3f}")
-    if floor is not None and teacher < floor:
-        return Standing("warn", f"the teacher ({metric} {teacher:.3f}) is below TF-IDF with a linear model ({floor:.3f}): do not distil this teacher")
-    if saturated > 0.95:
-        return Standing("warn", f"{saturated:.0%} of the teacher's answers are all but certain: soft labels teach no more than hard ones")
-    return Standing("ok", f"the teacher has {metric} {teacher:.3f} on {n:,} validation rows")

@@ -74,7 +74,7 @@ def _trade_caption(view: View, points: Sequence[plots.Point], told: Sequence[str
     if any(p.y_bounds for p in points):
         parts.append("Whiskers are two-sided 95 % intervals of each model on its own; paired differences are narrower.")
     if any(p.kind == "control" for p in points):
-        parts.append("Hollow: the same student without the teacher; it is as fast as its student.")
+        parts.append("Hollow, tied to its student: the control, the same without the teacher; it is as fast.")
     if view.part("requirement"):
         parts.append("Shaded: where values meet the requirement; the verdict asks for bounds.")
     if told:
@@ -93,8 +93,8 @@ def table(view: View) -> Html:
         for title, measures in (("Quality", _quality_rows(view)), ("Beside the teacher", PAIRED), ("Size", SIZE), ("Speed", SPEED), ("Cost to run", COST))
     ]
     lead = (
-        "Every figure of a student is one of the exported artifact that would ship. Small print: two-sided 95" + words.THIN + "% intervals."
-        + (f" Quality on {words.rows_of(view.part('data').get('test'), 'test row')}." if view.has_gold else "")
+        f"Every figure of a student is one of the exported artifact that would ship. Small print: two-sided 95{words.THIN}% intervals. "
+        f"Judged on {words.rows_of(view.part('data').get('test'), 'test row')}."
     )  # fmt: skip
     return section("models", "Students, teacher, control, floor", matrix("All figures", heads, groups), _why_null(view), lead=lead)
 
@@ -119,11 +119,8 @@ def _quality_of(metric: str) -> Any:
     return cell
 
 
-def _with(main: str, found: tuple[float, float] | None, show: Any, n: Any = None) -> Child:
-    if main == words.DASH:
-        return main
-    under = words.spread(show(found[0]), show(found[1])) if found else None
-    return figure_cell(main, under if n is None or under is None else f"{under}, n {n:,}")
+def _with(main: str, found: tuple[float, float] | None, show: Any) -> Child:
+    return main if main == words.DASH or not found else figure_cell(main, words.spread(show(found[0]), show(found[1])))
 
 
 def _drop(view: View, model: Model) -> Child:
@@ -134,7 +131,7 @@ def _drop(view: View, model: Model) -> Child:
 def _difference(view: View, found: Any, *, signed: bool = True) -> Child:
     main = words.difference(view.metric, words.value(found), signed=signed)
     show = lambda v: words.difference(view.metric, v, signed=signed, unit=False)  # noqa: E731
-    return _with(main, words.bounds(found), show, found.get("n") if isinstance(found, Mapping) else None)
+    return _with(main, words.bounds(found), show)
 
 
 def _retention(view: View, model: Model) -> Child:
@@ -145,11 +142,23 @@ def _retention(view: View, model: Model) -> Child:
 
 def _agreement(view: View, model: Model) -> Child:
     found = model.get("fidelity")
-    return _with(words.quality("agreement", words.value(found)), words.bounds(found), lambda v: words.number(100 * v, 1), (found or {}).get("n"))
+    return _with(words.quality("agreement", words.value(found)), words.bounds(found), lambda v: words.number(100 * v, 1))
 
 
 def _control(view: View, model: Model) -> Child:
     return words.quality(view.metric, view.quality(model.get("control") or {}))
+
+
+def _n(*path: str) -> Any:
+    """Return the cell of how many units stand behind a figure."""
+
+    def cell(view: View, model: Model) -> Child:
+        found: Any = model
+        for key in path:
+            found = (found or {}).get(key) if isinstance(found, Mapping) else None
+        return None if found is None else words.number(found)
+
+    return cell
 
 
 PAIRED: list[Any] = [
@@ -159,6 +168,8 @@ PAIRED: list[Any] = [
     ("its control: the same without the teacher", _control),
     ("gain over its control", lambda v, m: _difference(v, (m.get("control") or {}).get("gain"))),
     ("gain over the floor", lambda v, m: _difference(v, m.get("gain_floor"))),
+    ("n of agreement, rows", _n("fidelity", "n")),
+    ("n of the differences, rows or groups", _n("quality_drop", "n")),
 ]
 SIZE: list[Any] = [
     ("parameters", lambda v, m: words.count(m.get("parameters"))),
@@ -170,9 +181,7 @@ SIZE: list[Any] = [
 
 def _latency(name: str) -> Any:
     def cell(view: View, model: Model) -> Child:
-        found = view.latency_bounds(model, name)
-        n = ((model.get("latency_intervals") or {}).get(name) or {}).get("n")
-        return _with(words.significant(view.latency(model, name), 3, "ms"), found, lambda v: words.significant(v, 3), n)
+        return _with(words.significant(view.latency(model, name), 3, "ms"), view.latency_bounds(model, name), lambda v: words.significant(v, 2))
 
     return cell
 
@@ -192,6 +201,8 @@ SPEED: list[Any] = [
     ("throughput, rows a second", lambda v, m: words.significant(words.value(m.get("throughput_per_s")), 3)),
     ("speed-up in throughput", _times("throughput")),
     ("speed-up in latency p95", _times("latency_p95")),
+    ("n of latency, single calls", _n("latency_intervals", "p95", "n")),
+    ("n of throughput, paired rounds", _n("speedup", "throughput", "n")),
     ("start-up", lambda v, m: words.seconds(words.value(m.get("start_s")))),
 ]
 COST: list[Any] = [
@@ -202,8 +213,11 @@ COST: list[Any] = [
 
 
 def _why_null(view: View) -> Html | None:
-    found = view.part("unmeasured")
-    return el("p.small", "Not told: " + "; ".join(f"{key}: {reason}" for key, reason in found.items()) + ".") if found else None
+    """Return why figures are missing, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for key, reason in view.part("unmeasured").items():
+        reasons.setdefault(str(reason), []).append(key.replace("_", " "))
+    return el("p.small", "Not told: " + "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items()) + ".") if reasons else None
 
 
 # ---------------------------------------------------------------------------------------------------------- the gains
@@ -221,17 +235,19 @@ def gains(view: View) -> Html | None:
     if not rows:
         reason = view.why("control")
         return section("gains", "What the teacher was worth", el("p", f"Not told: {reason}")) if reason else None
-    factor = 100 if view.metric in words.SHARES else 1
-    unit = "points of " if factor == 100 else ""
-    desc = "; ".join(f"{row.name} {row.under}: {row.note}" for row in rows)
-    drawn = plots.both(
-        lambda width, look: plots.intervals(rows, width, f"gains-{look[5:]}", look, title="Gain over control and floor", desc=desc, factor=factor, zero="no gain")
-    )  # fmt: skip
-    ns = {n for s in view.students for n in [((s.get("control") or {}).get("gain") or {}).get("n"), (s.get("gain_floor") or {}).get("n")] if n is not None}
+    shares = view.metric in words.SHARES
+    desc = "; ".join(f"{row.name} {row.under}: {' '.join(row.notes)}" for row in rows)
+    frame = plots.Frame("Gain over control and floor", "no gain", ("gain", ""), 100 if shares else 1)
+    drawn = plots.both(lambda width, look: plots.intervals(rows, frame, width, f"gains-{look[5:]}", look, desc))
+    ns = {n for student in view.students for n in (_n("control", "gain", "n")(view, student), _n("gain_floor", "n")(view, student)) if n}
     caption = (
-        f"Gain in {unit}{words.metric_name(view.metric)} with two-sided 95 % intervals, paired on the same rows; n = {', '.join(f'{n:,}' for n in sorted(ns))}."
+        f"Gain in {'points of ' if shares else ''}{words.metric_name(view.metric)} with two-sided 95{words.THIN}% intervals, "
+        f"paired on the same rows; n of rows or groups {', '.join(sorted(ns))}."
     )
-    lead = "The control is the same student, trained as long, on the gold labels alone; the floor is TF-IDF with a linear model. Right of the line, the teacher paid off."
+    lead = (
+        "The control is the same student, trained as long, on the gold labels alone; the floor is TF-IDF with a linear model. "
+        "Right of the line, the teacher paid off."
+    )
     return section("gains", "What the teacher was worth", figure(drawn, caption=caption), lead=lead)
 
 
@@ -242,5 +258,4 @@ def _gain(view: View, student: Model, found: Any, over: str) -> plots.Row | None
     low, high = ends or (None, None)
     look = "plain" if low is None or high is None else "good" if low > 0 else "bad" if high < 0 else "unsure"
     verb = {"good": "better", "bad": "worse", "unsure": "not shown to differ", "plain": ""}[look]
-    note = f"{words.difference(view.metric, value, signed=True, unit=False)}  {verb}".strip()
-    return plots.Row(student["name"], value, low, high, look, note, f"over {over}")
+    return plots.Row(student["name"], f"over {over}", value, low, high, look, (words.difference(view.metric, value, signed=True, unit=False), verb))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from .markup import Html, el
+from .markup import Child, Html, el
 
 CHARACTER = 6.4  # mean width of a character at 12 px in system fonts, assumed; labels are placed by it
 LINE = 15.0
@@ -59,7 +60,7 @@ def padded(values: Sequence[float], share: float = 0.08, least: float = 1e-9) ->
 
 def tick_label(at: float, ticks: Sequence[float]) -> str:
     """Return a tick's number with the digits that its neighbors call for."""
-    step = min((abs(b - a) for a, b in zip(ticks, ticks[1:])), default=abs(at) or 1.0)
+    step = min((abs(b - a) for a, b in pairwise(ticks)), default=abs(at) or 1.0)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     digits = next((d for d in range(digits, digits + 3) if all(abs(round(t, d) - t) < 1e-9 * max(1, abs(t)) for t in ticks)), digits)
     return f"{at:,.{digits}f}".replace("-", "−")
@@ -86,29 +87,34 @@ class Canvas:
     def path(self, points: Sequence[tuple[float, float]], look: str) -> None:
         self.parts.append(el(f"path.{look}", attrs={"d": "M" + "L".join(f"{_p(x)} {_p(y)}" for x, y in points)}))
 
-    def text(self, x: float, y: float, words: str, look: str = "", anchor: str = "start") -> None:
+    def text(self, x: float, y: float, words: Child, look: str = "", anchor: str = "start") -> None:
         name = ".".join(part for part in ("text", look) if part)
         self.parts.append(el(name, words, attrs={"x": _p(x), "y": _p(y), "text-anchor": None if anchor == "start" else anchor}))
 
     def keep_clear(self, left: float, top: float, right: float, bottom: float) -> None:
         self.boxes.append((left, top, right, bottom))
 
-    def label(self, x: float, y: float, gap: float, words: str, look: str) -> None:
-        """Write ``words`` beside a point, on the side where they cover least of what stands there already."""
+    def keep_line_clear(self, points: Sequence[tuple[float, float]]) -> None:
+        """Keep labels off a drawn line."""
+        for (x1, y1), (x2, y2) in pairwise(points):
+            pieces = max(1, math.ceil(math.hypot(x2 - x1, y2 - y1) / 8))
+            for k in range(pieces + 1):
+                x, y = x1 + (x2 - x1) * k / pieces, y1 + (y2 - y1) * k / pieces
+                self.keep_clear(x - 3, y - 3, x + 3, y + 3)
+
+    def label(self, spots: Sequence[tuple[float, float]], gap: float, words: str, look: str) -> None:
+        """Write ``words`` beside one of ``spots``, on the side where they cover least of what stands there; earlier spots are liked better."""
         wide = CHARACTER * len(words)
-        sides = (
-            (x + gap, y + 4, "start"), (x - gap, y + 4, "end"), (x, y - gap - 2, "middle"), (x, y + gap + 12, "middle"),
-            (x + gap, y - gap - 2, "start"), (x + gap, y + gap + 12, "start"), (x - gap, y - gap - 2, "end"), (x - gap, y + gap + 12, "end"),
-        )  # fmt: skip
         found = []
-        for place, (at, base, anchor) in enumerate(sides):
-            left = at - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
-            box = (left, base - 11, left + wide, base + 3)
-            outside = max(0.0, -left) + max(0.0, box[2] - self.width) + max(0.0, -box[1]) + max(0.0, box[3] - self.height)
-            found.append((sum(_overlap(box, other) for other in self.boxes) + 1000 * outside, place, box))
-        _, place, box = min(found)
+        for spot, (x, y) in enumerate(spots):
+            for side, (at, base, anchor) in enumerate(_sides(x, y, gap)):
+                left = at - {"start": 0.0, "middle": wide / 2, "end": wide}[anchor]
+                box = (left, base - 11, left + wide, base + 3)
+                outside = max(0.0, -left) + max(0.0, box[2] - self.width) + max(0.0, -box[1]) + max(0.0, box[3] - self.height)
+                found.append((sum(_overlap(box, other) for other in self.boxes) + 1000 * outside, spot, side, box, (at, base), anchor))
+        _, _, _, box, place, anchor = min(found)
         self.keep_clear(*box)
-        self.text(*sides[place][:2], words, look, sides[place][2])
+        self.text(*place, words, look, anchor)
 
     def svg(self, key: str, title: str, desc: str, look: str = "plot") -> Html:
         """Return the picture; ``desc`` says in words what it shows."""
@@ -121,6 +127,15 @@ class Canvas:
 
     def _shape(self) -> dict[str, object]:
         return {"viewBox": f"0 0 {_p(self.width)} {_p(self.height)}", "width": _p(self.width), "height": _p(self.height)}
+
+
+def _sides(x: float, y: float, gap: float) -> tuple[tuple[float, float, str], ...]:
+    """Return where words may stand beside a point, the best first: x, baseline, anchor."""
+    above, below = y - gap - 2, y + gap + 12
+    return (
+        (x + gap, y + 4, "start"), (x - gap, y + 4, "end"), (x, above, "middle"), (x, below, "middle"),
+        (x + gap, above, "start"), (x + gap, below, "start"), (x - gap, above, "end"), (x - gap, below, "end"),
+    )  # fmt: skip
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:

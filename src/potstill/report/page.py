@@ -7,14 +7,14 @@ from importlib import resources
 from pathlib import Path
 
 from .. import storage
-from . import comparison, record, students, verdict
+from . import comparison, making, record, students, verdict
 from .markup import Html, el
 from .view import View
 
 MOST_BYTES = 1_000_000
 SECTIONS: Sequence[Callable[[View], Html | None]] = (
     verdict.requirement, comparison.trade, comparison.table, comparison.gains, students.curves, students.calibration, students.slices,
-    students.flips, students.making, record.cost, record.data, record.limits, record.licenses, record.machine, record.again,
+    students.flips, making.making, record.cost, record.data, record.limits, record.licenses, record.machine, record.again,
 )  # fmt: skip
 # Nothing may be loaded and nothing may run, whatever a text in the report says.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -44,5 +44,5 @@ def render(view: View) -> Html:
 
 
 def _footer(view: View) -> Html:
-    made = f"Made by potstill {view.report.get('potstill', '')} from report.json, schema {view.report.get('schema', '')}. This page loads nothing and runs nothing."
-    return el("footer", made)
+    made = f"Made by potstill {view.report.get('potstill', '')} from report.json, schema {view.report.get('schema', '')}."
+    return el("footer", f"{made} This page loads nothing and runs nothing.")

@@ -11,9 +11,9 @@ from typing import Any
 
 from . import words
 from .draw import CHARACTER, Canvas, Scale, padded, tick_label
-from .markup import Html
+from .markup import Html, el
 
-WIDE, NARROW = 760, 330
+WIDE, NARROW = 960, 330
 
 
 def both(draw: Callable[[float, str], Html]) -> list[Html]:
@@ -50,7 +50,7 @@ class Trade:
 
 def trade(found: Trade, width: float, key: str, look: str, desc: str) -> Html:
     """Draw quality (up is better) against latency (left is faster, by powers of ten), areas by bytes."""
-    canvas = Canvas(width, 0.52 * width if width > NARROW else 0.95 * width)
+    canvas = Canvas(width, 0.46 * width if width > NARROW else 0.95 * width)
     x, y = _trade_scales(found, canvas)
     left, right, top, bottom = x.start, x.end, y.end, y.start
     _region(canvas, found, x, y)
@@ -59,15 +59,24 @@ def trade(found: Trade, width: float, key: str, look: str, desc: str) -> Html:
     for point in found.points:  # all marks first, so that no label covers one
         radius = _radius(point, found.points)
         canvas.keep_clear(x(point.x) - radius, y(point.y) - radius, x(point.x) + radius, y(point.y) + radius)
+        if point.y_bounds:
+            canvas.keep_line_clear([(x(point.x), y(end)) for end in point.y_bounds])
+        if point.x_bounds:
+            canvas.keep_line_clear([(x(end), y(point.y)) for end in point.x_bounds])
     for name, level in found.levels:
         canvas.line(left, y(level), right, y(level), "level")
         canvas.text(left + 6, y(level) - 5, name, "muted")
         canvas.keep_clear(left + 6, y(level) - 17, left + 6 + CHARACTER * len(name), y(level))
+    students = {point.name: point for point in found.points if point.kind == "student"}
     for point in sorted(found.points, key=lambda p: -(p.size_bytes or 0)):
+        if point.kind == "control" and point.name in students:
+            canvas.line(x(point.x), y(point.y), x(point.x), y(students[point.name].y), "link")
         _mark(canvas, point, x, y, _radius(point, found.points))
     for point in found.points:
-        words_ = point.name if point.kind != "control" else f"{point.name}’s control"
-        canvas.label(x(point.x), y(point.y), _radius(point, found.points) + 5, words_, f"name.{point.kind}")
+        if point.kind == "control" and width <= NARROW:
+            continue  # its line leads to its student
+        name = point.name if point.kind != "control" else f"{point.name}’s control"
+        canvas.label([(x(point.x), y(point.y))], _radius(point, found.points) + 5, name, f"name.{point.kind}")
     return canvas.svg(key, f"{found.y_name} against {found.x_name}", desc, look)
 
 
@@ -132,61 +141,90 @@ def _mark(canvas: Canvas, point: Point, x: Scale, y: Scale, radius: float) -> No
 # ---------------------------------------------------------------------------------------------------------- intervals
 @dataclass(frozen=True)
 class Row:
-    """A line of an interval plot; ``look`` is good, bad, unsure or plain; ``note`` stands at its right."""
+    """A line of an interval plot; ``look`` is good, bad, unsure or plain; ``notes`` stand in columns at its right."""
 
     name: str
+    under: str
     value: float
     low: float | None
     high: float | None
     look: str
-    note: str
-    under: str = ""
+    notes: tuple[str, ...]
 
 
-def intervals(rows: Sequence[Row], width: float, key: str, look: str, *, title: str, desc: str, factor: float, zero: str, limit: float | None = None) -> Html:
-    """Draw a dot with its interval for each row, by the line of zero; ``limit`` is a second line."""
+@dataclass(frozen=True)
+class Frame:
+    """How an interval plot is told: the line of zero and what it means, headings of the notes, a second line or None."""
+
+    title: str
+    zero: str
+    heads: tuple[str, ...]
+    factor: float
+    limit: float | None = None
+
+
+def intervals(rows: Sequence[Row], frame: Frame, width: float, key: str, look: str, desc: str) -> Html:
+    """Draw a dot with its interval for each row."""
     narrow = width <= NARROW
-    step = 46 if narrow else 30
-    name_w = 0 if narrow else min(270.0, max(90.0, max(CHARACTER * max(len(r.name), len(r.under)) for r in rows) + 14))
-    note_w = 0 if narrow else min(250.0, max(CHARACTER * len(r.note) for r in rows) + 16)
-    canvas = Canvas(width, step * len(rows) + 44)
-    values = [factor * v for r in rows for v in (r.value, r.low, r.high) if v is not None]
-    x = Scale(*padded([*values, 0.0, *([factor * limit] if limit is not None else [])], 0.06, 1e-3), name_w + 6, width - note_w - 10)
-    bottom = step * len(rows) + 20
-    ticks = x.ticks(7 if not narrow else 5)
-    for at in ticks:
-        canvas.line(x(at), 16, x(at), bottom, "grid")
-        canvas.text(x(at), bottom + 16, tick_label(at, ticks), "muted", "middle")
-    canvas.line(x(0), 12, x(0), bottom, "axis")
-    canvas.text(min(max(x(0), CHARACTER * len(zero) / 2), width - CHARACTER * len(zero) / 2), 9, zero, "muted", "middle")
-    if limit is not None:
-        canvas.line(x(factor * limit), 16, x(factor * limit), bottom, "limit")
+    step, top = (44, 24) if narrow else (26, 34)
+    name_w = 0.0 if narrow else min(350.0, max(CHARACTER * (len(r.name) + len(r.under) + 2) for r in rows) + 14)
+    note_w = [max(CHARACTER * max(len(r.notes[i]) for r in rows), CHARACTER * len(head)) + 14 for i, head in enumerate(frame.heads)]
+    canvas = Canvas(width, step * len(rows) + top + 26)
+    values = [frame.factor * v for r in rows for v in (r.value, r.low, r.high) if v is not None]
+    ends = padded([*values, 0.0, *([frame.factor * frame.limit] if frame.limit is not None else [])], 0.06, 1e-3)
+    x = Scale(*ends, name_w + 8, width - (8 if narrow else sum(note_w) + 8))
+    bottom = step * len(rows) + top
+    _interval_axis(canvas, x, frame, bottom, top)
+    at = width
+    for head, wide in zip(reversed(frame.heads), reversed(note_w)):
+        if not narrow:
+            canvas.text(at, 12, head, "muted", "end")
+        at -= wide
     for i, row in enumerate(rows):
-        _interval_row(canvas, row, x, factor, 20 + step * (i + (0.72 if narrow else 0.5)), width, narrow=narrow)
-    return canvas.svg(key, title, desc, look)
+        y = top + step * (i + (0.72 if narrow else 0.5))
+        if narrow:
+            _narrow_words(canvas, row, y, width)
+        else:
+            _wide_words(canvas, row, y, x.start - 8, width, note_w)
+        if row.low is not None and row.high is not None:
+            canvas.line(x(frame.factor * row.low), y, x(frame.factor * row.high), y, f"bar.{row.look}")
+        canvas.circle(x(frame.factor * row.value), y, 4.5, f"point.{row.look}")
+    return canvas.svg(key, frame.title, desc, look)
 
 
-def _interval_row(canvas: Canvas, row: Row, x: Scale, factor: float, y: float, width: float, *, narrow: bool) -> None:
-    if narrow:
-        most = int((width - CHARACTER * len(row.note) - 10) / CHARACTER)
-        canvas.text(0, y - 12, _cut(f"{row.name} {row.under}".strip(), most), "name")
-        canvas.text(width, y - 12, row.note, f"muted.{row.look}", "end")
-    else:
-        most = int((x.start - 12) / CHARACTER)
-        canvas.text(0, y + (4 if not row.under else -2), _cut(row.name, most), "name")
-        if row.under:
-            canvas.text(0, y + 12, _cut(row.under, most + 2), "muted.small")
-        canvas.text(width, y + 4, row.note, f"muted.{row.look}", "end")
-    if row.low is not None and row.high is not None:
-        canvas.line(x(factor * row.low), y, x(factor * row.high), y, f"bar.{row.look}")
-    canvas.circle(x(factor * row.value), y, 4.5, f"point.{row.look}")
+def _interval_axis(canvas: Canvas, x: Scale, frame: Frame, bottom: float, top: float) -> None:
+    ticks = x.ticks(7 if canvas.width > NARROW else 5)
+    for at in ticks:
+        canvas.line(x(at), top - 4, x(at), bottom, "grid")
+        canvas.text(x(at), bottom + 16, tick_label(at, ticks), "muted", "middle")
+    canvas.line(x(0), top - 8, x(0), bottom, "axis")
+    half = CHARACTER * len(frame.zero) / 2
+    canvas.text(min(max(x(0), half), canvas.width - half), 12, frame.zero, "muted", "middle")
+    if frame.limit is not None:
+        canvas.line(x(frame.factor * frame.limit), top - 4, x(frame.factor * frame.limit), bottom, "limit")
+
+
+def _wide_words(canvas: Canvas, row: Row, y: float, room: float, width: float, note_w: Sequence[float]) -> None:
+    name = _cut(row.name, int(room / CHARACTER) - len(row.under) - 2)
+    canvas.text(0, y + 4, [el("tspan.name", name), f"  {row.under}"], "muted")
+    at = width
+    for i in range(len(row.notes) - 1, -1, -1):
+        canvas.text(at, y + 4, row.notes[i], "" if i == 0 else "muted", "end")
+        at -= note_w[i]
+
+
+def _narrow_words(canvas: Canvas, row: Row, y: float, width: float) -> None:
+    note = "  ".join(row.notes)
+    name = _cut(row.name, int((width - CHARACTER * (len(note) + len(row.under) + 3)) / CHARACTER))
+    canvas.text(0, y - 12, [el("tspan.name", name), f"  {row.under}"], "muted.over")
+    canvas.text(width, y - 12, note, "muted.over", "end")
 
 
 def _cut(label: str, most: int) -> str:
-    return label if len(label) <= most else label[: max(1, most - 1)] + "…"
+    return label if len(label) <= most else label[: max(1, most - 1)].rstrip() + "…"
 
 
-def check(found: Any, key: str, *, at_least: bool, desc: str, width: float = 190.0) -> Html:
+def check(found: Any, key: str, *, at_least: bool, desc: str, width: float = 150.0) -> Html:
     """Draw one check of the requirement: its value and bounds beside what is allowed (shaded)."""
     canvas = Canvas(width, 30)
     value = float(found["value"])
@@ -238,6 +276,8 @@ def curves(found: Sequence[Curve], key: str, *, title: str, desc: str, metric: s
         canvas.text(x.end, y(factor * teacher) - 4, "teacher", "muted", "end")
         canvas.keep_clear(x.end - 50, y(factor * teacher) - 16, x.end, y(factor * teacher))
     for curve in found:
+        canvas.keep_line_clear([(x(step), y(factor * score)) for step, _, score in curve.looks])
+    for curve in found:
         _curve(canvas, curve, x, y, factor)
     return canvas.svg(key, title, desc, "plot.small")
 
@@ -247,7 +287,7 @@ def _curve(canvas: Canvas, curve: Curve, x: Scale, y: Scale, factor: float) -> N
     canvas.path(places, f"curve.{curve.kind}")
     best = min(places, key=lambda place: place[1])
     canvas.circle(*best, 4, f"mark.{curve.kind}")
-    canvas.label(*best, 8, curve.name, f"name.{curve.kind}")
+    canvas.label([best, *reversed(places)], 8, curve.name, f"name.{curve.kind}")
 
 
 def reliability(bins: Sequence[Any], teacher: Sequence[Any], key: str, *, title: str, desc: str, width: float = 260.0) -> Html:

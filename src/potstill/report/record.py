@@ -34,8 +34,8 @@ def cost(view: View) -> Html | None:
     found = view.part("cost")
     if not found:
         return None
-    calls, cached, last = found.get("teacher_calls"), found.get("cached_calls"), found.get("last") or {}
-    hits = None if not calls and not cached else f" ({100 * cached / (calls + cached):.0f}{words.THIN}% of {calls + cached:,})"
+    calls, cached, last = found.get("teacher_calls") or 0, found.get("cached_calls") or 0, found.get("last") or {}
+    hits = None if not calls + cached else f" ({100 * cached / (calls + cached):.0f}{words.THIN}% of {calls + cached:,})"
     told = pairs({
         "teacher asked": words.number(calls) + (f", {words.number(last['teacher_calls'])} in the last invocation" if last else ""),
         "answered from the store": words.number(cached) + (hits or ""),

@@ -1,4 +1,4 @@
-"""How each student learnt, how sure it is, where it is worse, and the rows on which it and its teacher part."""
+"""How each student learnt, how well its confidence holds, where it is worse, and the rows on which it and its teacher part."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from .view import View
 
 Model = Mapping[str, Any]
 WORST = 10  # slices that are drawn; all others are in the table
+SLICED = "accuracy"  # what slices are told in, whatever the main metric
+SIDES = (  # of flips: the side, its title, who was right, who was wrong
+    ("harmful", "Harmful: the teacher was right, the student is not", "teacher", "student"),
+    ("beneficial", "Beneficial: the student is right, the teacher was not", "student", "teacher"),
+)
 
 
 # ---------------------------------------------------------------------------------------------------- learning curves
@@ -23,7 +28,8 @@ def curves(view: View) -> Html | None:
     name = words.metric_name(view.metric)
     if view.metric in words.LOWER_IS_BETTER:
         name = f"minus {name}, up is better"
-    lead = f"Validation {name}{', %' if view.metric in words.SHARES else ''} while training, of the student and of its control; dots are the weights that were kept."
+    shown_as = f"{name}, %," if view.metric in words.SHARES else name
+    lead = f"Validation {shown_as} while training, of the student and of its control; dots are the weights that were kept."
     return section("curves", "Learning curves", el("div.multiples", [_curve_figure(view, student, found) for student, found in shown]), lead=lead)
 
 
@@ -79,6 +85,8 @@ def _reliability(view: View, student: Model, bins: Sequence[Any], teacher: Seque
     desc = "; ".join(f"says {words.quality('accuracy', b['confidence'])}, is right {words.quality('accuracy', b['accuracy'])}" for b in bins)
     parts = [f"ECE {words.quality('accuracy', ece)}" if ece is not None else None, _counted(sum(b["n"] for b in bins), "row")]
     parts += [f"temperature {temperature:.2f}" if temperature is not None else None]
+    taught = words.value((view.teacher.get("calibration") or {}).get("ece"))
+    parts += [f"teacher’s ECE {words.quality('accuracy', taught)}" if taught is not None else None]
     drawn = plots.reliability(bins, teacher, f"reliability-{student['name']}", title=f"Reliability of {student['name']}", desc=desc)
     return figure(el("h3", student["name"]), drawn, caption=", ".join(part for part in parts if part))
 
@@ -90,48 +98,37 @@ def slices(view: View) -> Html | None:
     if not shown:
         return None
     first = shown[0]
-    found = sorted(first["slices"], key=lambda row: -(words.value(row.get("drop")) or 0.0))
-    metric = "accuracy"  # a slice's quality, whatever the main metric: contracts of evaluation.slices
-    rows = [_slice(row, metric) for row in found[:WORST]]
-    overall = words.value(first.get("quality_drop")) if view.metric == metric else None
-    desc = "; ".join(f"{row.name}: drop {row.note}" for row in rows)
-    drawn = plots.both(
-        lambda width, look: plots.intervals(
-            rows, width, f"slices-{look[5:]}", look, title=f"Worst slices of {first['name']}", desc=desc, factor=100, zero="as the teacher", limit=overall
-        )
+    rows = [_slice(row) for row in sorted(first["slices"], key=lambda row: -(words.value(row.get("drop")) or 0.0))[:WORST]]
+    overall = words.value(first.get("quality_drop")) if view.metric == SLICED else None
+    desc = "; ".join(f"{row.name}: drop {row.notes[0]}" for row in rows)
+    frame = plots.Frame(f"Worst slices of {first['name']}", "as the teacher", ("drop", SLICED, "n"), 100, overall)
+    drawn = plots.both(lambda width, look: plots.intervals(rows, frame, width, f"slices-{look[5:]}", look, desc))
+    lead = (
+        f"{first['name']}: drop in {SLICED} against the teacher, in points, worst first. "
+        "Slices are many and looked at together: they point, they decide nothing."
     )
-    lead = f"{first['name']}: drop in accuracy against the teacher, in points, worst first. Slices are many and looked at together: they point, they decide nothing."
-    caption = "Two-sided 95 % intervals; to the right the student is worse." + (" Dotted: its drop on all rows." if overall is not None else "")
+    caption = f"Two-sided 95{words.THIN}% intervals; to the right the student is worse." + (" Dotted: its drop on all rows." if overall is not None else "")
     tables = [details(f"All slices of {student['name']} ({len(student['slices'])})", _slice_table(student)) for student in shown]
     return section("slices", "Worst slices", figure(drawn, caption=caption), tables, lead=lead)
 
 
-def _slice(row: Any, metric: str) -> plots.Row:
+def _slice(row: Any) -> plots.Row:
     value, ends = words.value(row.get("drop")) or 0.0, words.bounds(row.get("drop"))
     low, high = ends or (None, None)
-    look = "plain" if low is None or high is None else "bad" if low > 0 else "good" if high < 0 else "unsure"
-    note = f"{words.difference(metric, value, signed=True, unit=False)}  {words.quality(metric, words.value(row.get('quality')))}  n {row['n']:,}"
-    return plots.Row(str(row["value"]), value, low, high, look, note, str(row["column"]))
+    look = "bad" if low is not None and low > 0 else "good" if high is not None and high < 0 else "plain"
+    notes = (words.difference(SLICED, value, signed=True, unit=False), words.quality(SLICED, words.value(row.get("quality"))), f"{row['n']:,}")
+    return plots.Row(str(row["value"]), str(row["column"]), value, low, high, look, notes)
 
 
 def _slice_table(student: Model) -> Html:
-    columns = [
-        Column("Column"),
-        Column("Value"),
-        Column("n", "number"),
-        Column("Student", "number"),
-        Column("Teacher", "number"),
-        Column("Drop, points", "number"),
-        Column("95 % interval", "number"),
-    ]
-    rows = []
+    columns = [Column("Column"), Column("Value"), *(Column(title, "number") for title in ("n", "Student", "Teacher", "Drop, points", "95 % interval"))]
+    rows: list[list[Child]] = []
     for row in student["slices"]:
         ends = words.bounds(row.get("drop"))
-        rows.append([
-            row["column"], str(row["value"]), words.number(row["n"]), words.quality("accuracy", words.value(row.get("quality"))),
-            words.quality("accuracy", words.value(row.get("teacher"))), words.difference("accuracy", words.value(row.get("drop")), signed=True, unit=False),
-            words.spread(*(words.difference("accuracy", end, unit=False) for end in ends)) if ends else None,
-        ])  # fmt: skip
+        judged = [words.quality(SLICED, words.value(row.get(who))) for who in ("quality", "teacher")]
+        drop = words.difference(SLICED, words.value(row.get("drop")), signed=True, unit=False)
+        spread = words.spread(*(words.difference(SLICED, end, unit=False) for end in ends)) if ends else None
+        rows.append([row["column"], str(row["value"]), words.number(row["n"]), *judged, drop, spread])
     return table(f"Slices of {student['name']}", columns, rows)
 
 
@@ -141,12 +138,9 @@ def flips(view: View) -> Html | None:
     shown = [student for student in view.students if (student.get("flips") or {}).get("counts")]
     if not shown:
         return None
-    blocks = [
-        _flips(shown[0]),
-        *(details([student["name"], el("small", f" {_flip_counts(student)}")], _flips(student, heading=False)) for student in shown[1:]),
-    ]
-    lead = "Test rows on which student and teacher part, the student’s surest answers first."
-    return section("flips", "Flips", blocks, lead=lead)
+    first = [el("h3", shown[0]["name"], el("small", f" {_flip_counts(shown[0])}")), _flips(shown[0])]
+    others = [details([student["name"], el("small", f" {_flip_counts(student)}")], _flips(student)) for student in shown[1:]]
+    return section("flips", "Flips", first, others, lead="Test rows on which student and teacher part, the student’s surest answers first.")
 
 
 def _flip_counts(student: Model) -> str:
@@ -154,104 +148,19 @@ def _flip_counts(student: Model) -> str:
     return f"{counts.get('harmful', 0):,} harmful, {counts.get('beneficial', 0):,} beneficial"
 
 
-def _flips(student: Model, *, heading: bool = True) -> list[Child]:
-    found = student["flips"]
-    parts: list[Child] = [el("h3", student["name"], el("small", f" {_flip_counts(student)}"))] if heading else []
-    for side, title in (
-        ("harmful", "Harmful: the teacher was right, the student is not"),
-        ("beneficial", "Beneficial: the student is right, the teacher was not"),
-    ):
-        rows = found.get(side) or []
-        total = found["counts"].get(side, 0)
+def _flips(student: Model) -> list[Child]:
+    parts: list[Child] = []
+    for side, title, right, wrong in SIDES:
+        rows, total = student["flips"].get(side) or [], student["flips"]["counts"].get(side, 0)
         if rows:
-            parts += [el("h4", title, el("small", f" {len(rows)} of {total:,}")), _flip_table(f"{title}, {student['name']}", rows)]
+            parts += [el("h4", title, el("small", f" {len(rows)} of {total:,}")), _flip_table(f"{title}, {student['name']}", rows, right, wrong)]
     return parts
 
 
-def _flip_table(name: str, rows: Sequence[Any]) -> Html:
-    columns = [Column("Text"), Column("Gold"), Column("Teacher"), Column("Student"), Column("Row")]
+def _flip_table(name: str, rows: Sequence[Any], right: str, wrong: str) -> Html:
+    columns = [Column("Text"), Column(f"Gold and {right}"), Column(f"{wrong.capitalize()} said"), Column("Row")]
     cells = [
-        [el("span.quote", row.get("text") or "", attrs={"dir": "auto"}), row.get("gold"), row.get("teacher"), row.get("student"), el("small", row.get("place") or row["id"][:12])]
+        [el("span.quote", row.get("text") or "", attrs={"dir": "auto"}), row.get("gold"), row.get(wrong), el("small", row.get("place") or row["id"][:12])]
         for row in rows
-    ]  # fmt: skip
+    ]
     return table(name, columns, cells, look="cards.flips")
-
-
-# ------------------------------------------------------------------------------------------------------------- making
-def making(view: View) -> Html | None:
-    """Return how each artifact came to be: training, export ladder, parity, seeds, rounds."""
-    if not view.students:
-        return None
-    tables = [_trained(view), _ladder(view), _seeds(view), _rounds(view)]
-    return section("making", "How they were made", [part for part in tables if part])
-
-
-def _trained(view: View) -> Html:
-    columns = [
-        Column("Student"),
-        Column("Kind"),
-        Column("Rows", "number"),
-        Column("Steps", "number"),
-        Column("Seed", "number"),
-        Column("Training", "number"),
-        Column("Left out"),
-        Column("Exported against trained"),
-    ]
-    rows = []
-    for student in view.students:
-        parity = student.get("parity") or {}
-        told = (
-            f"largest difference {parity['max_abs_diff']:.2g}, {parity.get('label_flips', 0)} of {parity.get('n', '?')} answers flip"
-            if "max_abs_diff" in parity
-            else None
-        )
-        rows.append([
-            student["name"], student.get("kind"), words.number(words.value(student.get("rows"))), words.number(words.value(student.get("steps"))),
-            str(student.get("seed", words.DASH)), words.seconds(words.value(student.get("train_seconds"))), ", ".join(student.get("left_out") or ()) or "nothing", told,
-        ])  # fmt: skip
-    return table("Training", columns, rows)
-
-
-def _ladder(view: View) -> Html | None:
-    rows = [
-        [
-            student["name"], step.get("precision"), words.size(step.get("size_bytes")), words.quality(view.metric, step.get("score")),
-            words.difference(view.metric, step.get("loss"), unit=False), el("b", "kept") if step.get("kept") else "no", step.get("why"),
-        ]
-        for student in view.students
-        for step in student.get("ladder") or ()
-    ]  # fmt: skip
-    if not rows:
-        return None
-    columns = [
-        Column("Export"),
-        Column("Precision"),
-        Column("Size", "number"),
-        Column("Validation", "number"),
-        Column("Loss", "number"),
-        Column("Kept"),
-        Column("Why"),
-    ]
-    return table("Export ladder", columns, rows)
-
-
-def _seeds(view: View) -> Html | None:
-    rows = [
-        [student["name"], str(one.get("seed")), words.quality(view.metric, view.quality(one)), words.quality(view.metric, words.value(one.get("validation"))), "chosen" if one.get("chosen") else ""]
-        for student in view.students
-        if len(student.get("by_seed") or ()) > 1
-        for one in student["by_seed"]
-    ]  # fmt: skip
-    columns = [Column("Seeds"), Column("Seed", "number"), Column("Test", "number"), Column("Validation", "number"), Column("")]
-    return table("By seed", columns, rows) if rows else None
-
-
-def _rounds(view: View) -> Html | None:
-    rows = [
-        [student["name"], str(i + 1), words.number(words.value(one.get("labels"))), words.quality(view.metric, words.value(one.get("quality"))), words.number(words.value(one.get("usd")), 2)]
-        for student in view.students
-        if len(student.get("rounds") or ()) > 1
-        for i, one in enumerate(student["rounds"])
-    ]  # fmt: skip
-    columns = [Column("Rounds"), Column("Round", "number"), Column("Labels", "number"), Column("Validation", "number"), Column("USD", "number")]
-    return table("By round", columns, rows) if rows else None

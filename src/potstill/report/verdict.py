@@ -12,6 +12,7 @@ from .view import View
 
 TEST_CHECKS = {"quality", "fidelity"}  # what the test rows decide
 AT_LEAST = {"speedup"}
+UNITS = {"latency_p95_ms": "ms", "size_mb": "MB", "cost_usd": "USD", "max_cost_usd": "USD"}
 TITLES = {
     "quality": "Drop", "fidelity": "Disagreement with the teacher", "latency_p95_ms": "Latency, 95th percentile",
     "speedup": "Speed-up in throughput", "size_mb": "Size on disk", "cost_usd": "The teacher’s bill", "max_cost_usd": "The teacher’s bill",
@@ -61,11 +62,11 @@ def _day(created: Any) -> str:
 def sentence(view: View) -> str:
     """Return in plain words how the first student compares with its teacher."""
     student = view.students[0]
-    drop, agreement = student.get("quality_drop"), student.get("fidelity")
+    drop, agreement = student.get("quality_drop") or {}, student.get("fidelity") or {}
     told = []
     if words.value(drop) is not None:
         told.append(_behind(view, drop))
-    elif words.value(agreement) is not None and agreement:
+    elif words.value(agreement) is not None:
         told.append(f"agrees with its teacher on {words.quality('agreement', words.value(agreement))} of {words.rows_of(agreement.get('n'), 'test row')}")
     own, other = view.latency(student, "p95"), view.latency(view.teacher, "p95")
     if own is not None:
@@ -92,7 +93,8 @@ def _behind(view: View, drop: Mapping[str, Any]) -> str:
     found = words.bounds(drop)
     if found is None:
         return shown
-    return f"{shown} (95{words.THIN}% interval of the drop {words.spread(*(words.difference(view.metric, b, unit=False) for b in found))}, {words.rows_of(view.part('data').get('test'), 'test row')})"
+    between = words.spread(*(words.difference(view.metric, end, unit=False) for end in found))
+    return f"{shown} (95{words.THIN}% interval of the drop {between}; {words.rows_of(view.part('data').get('test'), 'test row')})"
 
 
 def _tiles(view: View) -> Html | None:
@@ -100,17 +102,20 @@ def _tiles(view: View) -> Html | None:
     if not view.students:
         return None
     student, teacher = view.students[0], view.teacher
-    metric = view.metric
     quality = view.quality(student) if view.has_gold else words.value(student.get("fidelity"))
-    p95, faster = view.latency(student, "p95"), (student.get("speedup") or {}).get("throughput")
-    found = words.bounds(faster)
-    smaller = student.get("compression")
+    faster = (student.get("speedup") or {}).get("throughput")
+    ends, smaller = words.bounds(faster), words.value(student.get("compression"))
+    p95 = [words.significant(view.latency(model, "p95"), 2, "ms") for model in (student, teacher)]
     tiles = [
-        (words.metric_name(metric), words.quality(metric, quality), f"teacher {words.quality(metric, view.quality(teacher))}" if view.has_gold else "with the teacher"),
-        ("latency p95", words.significant(p95, 2, "ms"), _teachers(words.significant(view.latency(teacher, "p95"), 2, "ms"))),
-        ("throughput", words.times(words.value(faster)), f"{words.spread(words.times(found[0]), words.times(found[1]))}" if found else "no teacher to compare with"),
-        ("size", words.size(student.get("size_bytes")), f"{words.times(smaller)} smaller" if smaller else _teachers(words.size(teacher.get("size_bytes")))),
-    ]  # fmt: skip
+        (
+            words.metric_name(view.metric),
+            words.quality(view.metric, quality),
+            _teachers(words.quality(view.metric, view.quality(teacher))) if view.has_gold else "with the teacher",
+        ),
+        ("latency p95", p95[0], _teachers(p95[1])),
+        ("throughput", words.times(words.value(faster)), words.spread(*map(words.times, ends)) if ends else "teacher not measured"),
+        ("size", words.size(student.get("size_bytes")), f"{words.times(smaller)} smaller" if smaller else "teacher not measured"),
+    ]
     return el("div.tiles", [el("div.tile", el("span.what", what), el("span.big", big), el("span.beside", beside)) for what, big, beside in tiles])
 
 
@@ -149,14 +154,14 @@ def _student(view: View, student: Mapping[str, Any]) -> Html:
     untested = (
         ""
         if student.get("tested", True)
-        else "Its test rows were not consulted: "
+        else "Not tested: "
         + ("a line that needs none had failed." if student.get("meets") is False else "a student before it in the sequence was not shown to be good enough.")
     )
     return el(
         "div.checks",
         el("h3", student["name"], " ", mark(meets)),
         el("p.small", untested) if untested else None,
-        table(f"Checks of {student['name']}", columns, rows, look="cards") if rows else None,
+        table(f"Checks of {student['name']}", columns, rows, look="cards.fixed") if rows else None,
     )
 
 
@@ -172,13 +177,29 @@ def _check(view: View, check: Mapping[str, Any], key: str) -> list[Child]:
     spread = (
         words.DASH if found is None else "exact" if exact else words.spread(show(view, check, found[0], unit=False), show(view, check, found[1], unit=False))
     )
-    desc = f"{title}: {show(view, check, value)}, bounds {spread}, {compare} {show(view, check, check['required'])}: {check['status']}"
+    desc = f"{title}: {show(view, check, value)}, bounds {spread}, {compare} {_given(view, check)}: {check['status']}"
     picture = plots.check(check, key, at_least=name in AT_LEAST, desc=desc) if value is not None else None
     note = check.get("note") if not exact or value is None else None
     return [
-        [title, el("small", note) if note else None], f"{compare} {show(view, check, check['required'])}", show(view, check, value), spread,
-        words.number(check["n"]) if check.get("n") is not None and not exact else words.DASH, picture, mark(check["status"]),
+        [title, el("small", note) if note else None],
+        f"{compare} {_given(view, check)}", show(view, check, value), spread, None if exact else _units(check), picture, mark(check["status"]),
     ]  # fmt: skip
+
+
+def _units(check: Mapping[str, Any]) -> str:
+    """Return how many independent units stand behind a check's bounds, and what they are."""
+    nouns = {"latency_p95_ms": "call", "speedup": "round"}
+    return words.rows_of(check.get("n"), nouns.get(check["name"], "group" if "group" in str(check.get("note")) else "row"))
+
+
+def _given(view: View, check: Mapping[str, Any]) -> str:
+    """Return what is required, in the digits that the recipe gave it."""
+    name, required = check["name"], float(check["required"])
+    if name == "quality" and not str(check.get("unit")).startswith("relative"):
+        return words.given(100 * required, "points") if view.metric in words.SHARES else words.given(required)
+    if name in ("quality", "fidelity"):
+        return words.given(100 * required, "%")
+    return f"{words.given(required)}×" if name == "speedup" else words.given(required, UNITS.get(name, str(check.get("unit") or "")))
 
 
 def show(view: View, check: Mapping[str, Any], value: float | None, *, unit: bool = True) -> str:
@@ -191,9 +212,8 @@ def show(view: View, check: Mapping[str, Any], value: float | None, *, unit: boo
     if name == "fidelity":
         return words.number(100 * value, 2, "%" if unit else "")
     if name == "speedup":
-        return words.times(value) if unit else words.times(value).removesuffix("×")
-    short = {"latency_p95_ms": "ms", "size_mb": "MB", "cost_usd": "USD", "max_cost_usd": "USD"}.get(name, given)
-    return words.significant(value, 3, short if unit else "")
+        return words.times(value, 3) if unit else words.times(value, 3).removesuffix("×")
+    return words.significant(value, 3, UNITS.get(name, given) if unit else "")
 
 
 def _capitalized(title: str) -> str:

@@ -88,8 +88,14 @@ def count(found: float | None) -> str:
     return significant(found / 1e9, 3, "billion") if abs(found) >= 1e9 else significant(found / 1e6, 3, "million")
 
 
-def times(found: float | None) -> str:
-    return DASH if found is None else f"{significant(found, 2 if found >= 10 else 3)}×"
+def times(found: float | None, digits: int = 2) -> str:
+    return DASH if found is None else f"{significant(found, digits)}×"
+
+
+def given(found: float, unit: str = "") -> str:
+    """Return a number that a person chose, as they would write it: 10, 2.5, 0.05."""
+    shown = f"{found:,.6g}".replace("-", MINUS)
+    return f"{shown}{THIN + unit if unit else ''}"
 
 
 def seconds(found: float | None) -> str:

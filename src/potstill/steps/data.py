@@ -54,7 +54,7 @@ def prepare(work: Workspace) -> Data:
         with work.log.stage("data", "reading the data"):
             load("potstill.dataset.prepare:prepare")(spec, work.task, folder, work.log)
 
-    stage = work.cache.get("data", {"task": work.recipe.task, "options": options, "files": files}, make)
+    stage = work.cache.get("data", {"task": work.recipe.task, "options": options, "files": files}, make, version=2)
     found = load("potstill.dataset.prepare:load")(stage.folder)
     head = Head("classes", tuple(found.card["labels"]))
     return Data(stage, found.train, found.validation, found.calibration, found.unlabeled, found.test, head, found.card)

@@ -96,7 +96,9 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
             measured = load("potstill.measuring.measure:measure")(
                 [load("potstill.measuring.measure:Subject")(**subject) for subject in subjects], rows, threads=work.threads, log=work.log
             )
-            storage.write_json(folder / "result.json", {"machine": machine, "measured": {name: m.as_json() for name, m in measured.items()}, "speedup": _speedups(measured)})
+            storage.write_json(
+                folder / "result.json", {"machine": machine, "measured": {name: m.as_json() for name, m in measured.items()}, "speedup": _speedups(measured)}
+            )
 
     inputs = {
         "teacher": teaching.fingerprint if teaching.folder else None, "artifacts": {c.name: c.artifact.sha256 for c in found},

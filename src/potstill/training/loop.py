@@ -192,7 +192,7 @@ class _Run:
         )
         if found is None:
             return
-        self.history, self.best = History(**found.state), found.best
+        self.history, self.best = History.of(found.state), found.best
         torch.set_rng_state(found.random["cpu"][self.accelerator.process_index])
         if "cuda" in found.random:
             torch.cuda.set_rng_state(found.random["cuda"][self.accelerator.process_index], self.accelerator.device)

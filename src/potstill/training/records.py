@@ -85,6 +85,11 @@ class History:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    @staticmethod
+    def of(found: Mapping[str, Any]) -> History:
+        """Return the history that was written as JSON, which has lists for tuples."""
+        return History(**{**found, "evaluations": [(int(step), loss, score) for step, loss, score in found["evaluations"]]})
+
     @property
     def stale(self) -> int:
         """Evaluations since the best one."""

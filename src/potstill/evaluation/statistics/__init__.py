@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .bootstrap import Paired, bca, seeds_and_rows
-from .intervals import clopper_pearson, cluster_t, tango
-from .power import rows_needed, rows_needed_assumed
+from .bootstrap import Paired, bca, jackknife_t, seeds_and_rows
+from .intervals import clopper_pearson, cluster_t, grouped_difference, grouped_share, tango, tango_bounds
+from .power import rows_needed, rows_needed_assumed, rows_needed_mean, rows_needed_share
 
-__all__ = ["Paired", "bca", "clopper_pearson", "cluster_t", "rows_needed", "rows_needed_assumed", "seeds_and_rows", "tango"]
+__all__ = [
+    "Paired", "bca", "clopper_pearson", "cluster_t", "grouped_difference", "grouped_share", "jackknife_t", "rows_needed",
+    "rows_needed_assumed", "rows_needed_mean", "rows_needed_share", "seeds_and_rows", "tango", "tango_bounds",
+]  # fmt: skip

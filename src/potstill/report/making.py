@@ -1,0 +1,72 @@
+"""How each artifact came to be: its training, the export ladder and its parity, seeds, rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import words
+from .markup import Child, Html, el, section
+from .tables import Column, table
+from .view import View
+
+Model = Mapping[str, Any]
+
+
+def making(view: View) -> Html | None:
+    """Return the tables of how the students were made; None without students."""
+    tables = [made for make in (_trained, _ladder, _seeds, _rounds) if (made := make(view))]
+    return section("making", "How they were made", tables) if tables else None
+
+
+def _trained(view: View) -> Html | None:
+    columns = [
+        Column("Student"), Column("Kind"), *(Column(title, "number") for title in ("Rows", "Steps", "Seed", "Training")), Column("Left out"),
+        Column("Exported against trained"),
+    ]  # fmt: skip
+    rows = []
+    for student in view.students:
+        counts = [words.number(words.value(student.get(key))) for key in ("rows", "steps", "seed")]
+        took, left_out = words.seconds(words.value(student.get("train_seconds"))), ", ".join(student.get("left_out") or ()) or "nothing"
+        rows.append([student["name"], student.get("kind"), *counts, took, left_out, _parity(student.get("parity") or {})])
+    return table("Training", columns, rows) if rows else None
+
+
+def _parity(found: Mapping[str, Any]) -> str | None:
+    if found.get("max_abs_diff") is None:
+        return None
+    return f"largest difference {found['max_abs_diff']:.2g}, {found.get('label_flips', 0)} of {found.get('n', '?')} answers flip"
+
+
+def _ladder(view: View) -> Html | None:
+    def row(student: Model, step: Model) -> list[Child]:
+        judged = [
+            words.size(step.get("size_bytes")),
+            words.quality(view.metric, step.get("score")),
+            words.difference(view.metric, step.get("loss"), unit=False),
+        ]
+        return [student["name"], step.get("precision"), *judged, el("b", "kept") if step.get("kept") else "no", step.get("why")]
+
+    rows = [row(student, step) for student in view.students for step in student.get("ladder") or ()]
+    columns = [Column("Export"), Column("Precision"), *(Column(title, "number") for title in ("Size", "Validation", "Loss")), Column("Kept"), Column("Why")]
+    return table("Export ladder", columns, rows) if rows else None
+
+
+def _seeds(view: View) -> Html | None:
+    def row(student: Model, one: Model) -> list[Child]:
+        judged = [words.quality(view.metric, found) for found in (view.quality(one), words.value(one.get("validation")))]
+        return [student["name"], str(one.get("seed")), *judged, "chosen" if one.get("chosen") else ""]
+
+    rows = [row(student, one) for student in view.students if len(student.get("by_seed") or ()) > 1 for one in student["by_seed"]]
+    columns = [Column("Seeds"), *(Column(title, "number") for title in ("Seed", "Test", "Validation")), Column("")]
+    return table("By seed", columns, rows) if rows else None
+
+
+def _rounds(view: View) -> Html | None:
+    def row(student: Model, number: int, one: Model) -> list[Child]:
+        reached = words.quality(view.metric, words.value(one.get("quality")))
+        return [student["name"], str(number), words.number(words.value(one.get("labels"))), reached, words.number(words.value(one.get("usd")), 2)]
+
+    rows = [row(s, i, one) for s in view.students if len(s.get("rounds") or ()) > 1 for i, one in enumerate(s["rounds"], 1)]
+    columns = [Column("Rounds"), *(Column(title, "number") for title in ("Round", "Labels", "Validation", "USD"))]
+    return table("By round", columns, rows) if rows else None
