@@ -97,8 +97,7 @@ def test_projection_is_the_oracle_s_mean_over_width_and_layers():
     teacher = [torch.randn(6, 5, dtype=torch.float64) for _ in range(2)]
     total, count = projection(student, teacher)
     by_hand = [
-        (((student[layer] @ linear.weight.T + linear.bias - target) ** 2).sum() / 5).item()
-        for linear, layer, target in zip(projection.maps, (0, 2), teacher)
+        (((student[layer] @ linear.weight.T + linear.bias - target) ** 2).sum() / 5).item() for linear, layer, target in zip(projection.maps, (0, 2), teacher)
     ]
     assert total.item() == pytest.approx(sum(by_hand) / 2)
     assert count.item() == 6

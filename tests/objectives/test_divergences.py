@@ -15,9 +15,7 @@ from potstill.objectives.hard import cross_entropy
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=9)
 SCORES = arrays.arrays(np.float64, SHAPES, elements=st.floats(-20, 20))
-PAIRS = SHAPES.flatmap(
-    lambda shape: st.tuples(*(arrays.arrays(np.float64, st.just(shape), elements=st.floats(-20, 20)) for _ in range(2)))
-)
+PAIRS = SHAPES.flatmap(lambda shape: st.tuples(*(arrays.arrays(np.float64, st.just(shape), elements=st.floats(-20, 20)) for _ in range(2))))
 TEMPERATURES = st.sampled_from([0.5, 1.0, 2.0, 4.0])
 
 

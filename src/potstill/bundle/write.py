@@ -29,7 +29,8 @@ def write(
 ) -> None:  # fmt: skip
     """Fill ``folder``; it is complete when its manifest is there.
 
-    ``made_from`` is the digest of what the facts stand on. ``predict`` is the artifact's own: what it answers to the probes is stored, and asked again by ``verify`` and at every server's
+    ``made_from`` is the digest of what the facts stand on. ``predict`` is the artifact's own: what it answers to the probes is stored,
+    and asked again by ``verify`` and at every server's
     start. ``rows`` are validation rows for probes, never test rows; ``facts`` is what the model card tells.
     """
     probes: list[dict[str, Any]] = [{"name": name, "fields": {field: text for field in fields}} for name, text in ODD.items()]

@@ -193,7 +193,10 @@ def _flips(work: Workspace, data: Data, opened: Opened, student: np.ndarray, mos
 def _by_seed(work: Workspace, data: Data, models: Sequence[Model], candidate: Candidate, opened: Opened) -> list[dict[str, Any]]:
     known = opened.gold >= 0
     return [
-        {"seed": m.seed, "quality": quality(work, data, opened.gold[known], opened.logprobs[m.name][known]), "validation": m.score, "chosen": m is candidate.model}
+        {
+            "seed": m.seed, "quality": quality(work, data, opened.gold[known], opened.logprobs[m.name][known]), "validation": m.score,
+            "chosen": m is candidate.model,
+        }
         for m in models
         if (m.student, m.arm) == (candidate.name, "distilled")
     ]  # fmt: skip

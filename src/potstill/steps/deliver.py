@@ -111,12 +111,17 @@ def _facts(work: Workspace, chosen: Candidate, report: Mapping[str, Any], fields
         "name": f"{work.recipe.name}: {chosen.name}", "task": work.recipe.task, "fields": list(fields),
         "summary": says.get(decision or "", "No requirement was stated."), "loader": loader,
         "figures": _figures(own), "licenses": report["licenses"], "limits": report["limits"], "command": report["command"],
-        "checks": [[c["name"], f"{c['required']:.4g}", _short(c["value"]), f"{_short(c['low'])} to {_short(c['high'])}", str(c["n"]), c["status"]] for c in own["checks"]],
+        "checks": [_line(check) for check in own["checks"]],
         "provenance": [
-            f"teacher: {report['teacher']['name']} ({report['teacher']['identity'][:12]})", f"student: {own['kind']}, {own['parameters']:,} parameters, {own['artifact']['precision']}",
+            f"teacher: {report['teacher']['name']} ({report['teacher']['identity'][:12]})",
+            f"student: {own['kind']}, {own['parameters']:,} parameters, {own['artifact']['precision']}",
             f"data: {report['data']['train']:,} gold rows, {report['data']['unlabeled']:,} in the pool, {report['data']['test']:,} test rows",
         ],
     }  # fmt: skip
+
+
+def _line(c: Mapping[str, Any]) -> list[str]:
+    return [c["name"], f"{c['required']:.4g}", _short(c["value"]), f"{_short(c['low'])} to {_short(c['high'])}", str(c["n"]), c["status"]]
 
 
 def _figures(own: Mapping[str, Any]) -> list[list[str]]:

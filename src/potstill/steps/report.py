@@ -73,7 +73,8 @@ def _compose(work: Workspace, found: Evidence, verdict: Any, before: Mapping[str
         "schema": SCHEMA, "potstill": __version__, "task": recipe.task, "name": recipe.name,
         "created": before["created"] if before.get("fingerprint") == fingerprint else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seeds": recipe.seeds, "machine": measured["machine"], "metric": main_metric(work, found.data).name,
-        "data": _data(found, opened), "teacher": _teacher(work, found, measured), "students": [_student(work, found, c, measured, verdict) for c in found.candidates],
+        "data": _data(found, opened), "teacher": _teacher(work, found, measured),
+        "students": [_student(work, found, c, measured, verdict) for c in found.candidates],
         "baselines": _baselines(work, found), "frontier": [], "comparisons": [],
         "requirement": recipe.requirement.model_dump(mode="json", exclude_none=True) if recipe.requirement else None,
         "registered": {"hash": opened.registration.hash, "time": opened.registration.time},
@@ -136,7 +137,7 @@ def _student(work: Workspace, found: Evidence, candidate: Candidate, measured: M
         **told, **_speed(measured["measured"][candidate.name]),
         "speedup": {"throughput": ratio["throughput"], "latency_p95": ratio["latency_p95"]} if ratio else None,
         "compression": facts["size_bytes"] / artifact.size_bytes if facts.get("size_bytes") else None,
-        "rounds": [{"labels": r["labels"], "quality": r["quality"] if r["quality"] is not None else candidate.model.score, "usd": r["usage"]["usd"]} for r in found.rounds],
+        "rounds": [_round(r, candidate) for r in found.rounds],
         "parity": kept["parity"], "ladder": exported["steps"], "validation_score": candidate.model.score,
         "checks": [asdict(check) for check in outcome.checks] if outcome else [], "meets": outcome.meets if outcome else None,
         "tested": outcome.tested if outcome else False, "rows_needed": outcome.rows_needed if outcome else None,
@@ -144,6 +145,11 @@ def _student(work: Workspace, found: Evidence, candidate: Candidate, measured: M
         "rows": trained["rows"], "left_out": trained["left_out"], "seed": candidate.model.seed, "temperature": candidate.temperature,
         "train_seconds": trained["history"]["seconds"],
     }  # fmt: skip
+
+
+def _round(done: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
+    quality = done["quality"] if done["quality"] is not None else candidate.model.score
+    return {"labels": done["labels"], "quality": quality, "usd": done["usage"]["usd"]}
 
 
 def _baselines(work: Workspace, found: Evidence) -> list[dict[str, Any]]:

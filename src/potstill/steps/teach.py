@@ -40,7 +40,7 @@ class Teaching:
 
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
-        store = load("potstill.labels.store:LabelStore")(storage.home() / "labels")
+        store = load("potstill.labels.store:LabelStore")(storage.home() / "labels", log=self.work.log)
         answers = load("potstill.labels.ask:ask")(self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote)
         if count:
             self.work.usage += answers.usage
