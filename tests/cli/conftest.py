@@ -1,7 +1,5 @@
 """The command line in this process, and in one of its own; a run folder made by hand."""
 
-# ruff: noqa: E501 - a report is easier to read on long lines
-
 from __future__ import annotations
 
 import json
