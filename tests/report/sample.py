@@ -120,6 +120,10 @@ def checks(quality: tuple[float, float, float, str], p95: float, speedup: float,
     ]
 
 
+def rung(precision: str, size: float, score: float, loss: float, kept: bool, why: str) -> dict[str, Any]:
+    return {"precision": precision, "size_bytes": size, "score": score, "loss": loss, "kept": kept, "why": why}
+
+
 def student(row: tuple[Any, ...], *, status: str, meets: bool | None, tested: bool = True) -> dict[str, Any]:
     name, kind, parameters, size, accuracy, low, high, control, agreement, p50, p95, p99, rate, start, memory = row
     drop, steps = TEACHER_ACCURACY - accuracy, 1780 if kind == "transformer" else 5340
@@ -133,21 +137,27 @@ def student(row: tuple[Any, ...], *, status: str, meets: bool | None, tested: bo
         "fidelity": {"agreement": agreement, "low": agreement - 0.011, "high": agreement + 0.01, "n": N, "kl": 0.19},
         "calibration": {"ece": 0.021 if kind == "transformer" else 0.034, "reliability": reliability(accuracy, 0.03 if kind == "transformer" else 0.06)},
         **speeds(p50, p95, p99, rate, start, memory, 1000),
-        "speedup": {"throughput": {"value": rate / 127, "low": 0.95 * rate / 127, "high": 1.05 * rate / 127, "n": 8}, "latency_p95": {"value": 20.4 / p95, "low": 18.6 / p95, "high": 22.0 / p95, "n": 1000}},
+        "speedup": {
+            "throughput": {"value": rate / 127, "low": 0.95 * rate / 127, "high": 1.05 * rate / 127, "n": 8},
+            "latency_p95": {"value": 20.4 / p95, "low": 18.6 / p95, "high": 22.0 / p95, "n": 1000},
+        },
         "compression": 90_900_000 / size,
         "control": {
-            "quality": qualities(control), "quality_intervals": {"accuracy": wilson(control)}, "gain": figure(accuracy - control, accuracy - control - 0.012, accuracy - control + 0.0118, 214),
+            "quality": qualities(control), "quality_intervals": {"accuracy": wilson(control)},
+            "gain": figure(accuracy - control, accuracy - control - 0.012, accuracy - control + 0.0118, 214),
             "seed": 0, "curve": curve(steps, control + 0.004, 0.41), "steps": steps,
         },
         "gain_floor": figure(accuracy - FLOOR_ACCURACY, accuracy - FLOOR_ACCURACY - 0.0127, accuracy - FLOOR_ACCURACY + 0.0131, 214),
-        "slices": slices(drop), "flips": flips(name), "by_seed": [{"seed": 0, "quality": qualities(accuracy), "validation": accuracy + 0.004, "chosen": True}],
-        "rounds": [{"labels": 7000, "quality": accuracy + 0.004, "usd": 0.0}], "parity": {"max_abs_diff": 1.9e-06, "label_flips": 0, "n": 72},
-        "checks": checks((drop, low + 0.0006, high - 0.0006, status), p95, rate / 127, size) if tested else checks((drop, low, high, status), p95, rate / 127, size)[1:],
-        "meets": meets, "tested": tested, "rows_needed": None, "curve": curve(steps, accuracy + 0.006, 0.48), "steps": steps, "stopped_early": False, "rows": 9514,
-        "left_out": [] if kind == "transformer" else ["hidden"], "seed": 0, "temperature": 1.18, "train_seconds": 71.3, "validation_score": accuracy + 0.004,
+        "slices": slices(drop), "flips": flips(name), "rounds": [{"labels": 7000, "quality": accuracy + 0.004, "usd": 0.0}],
+        "by_seed": [{"seed": 0, "quality": qualities(accuracy), "validation": accuracy + 0.004, "chosen": True}],
+        "parity": {"max_abs_diff": 1.9e-06, "label_flips": 0, "n": 72},
+        "checks": checks((drop, low + 0.0006, high - 0.0006, status), p95, rate / 127, size)[0 if tested else 1 :],
+        "meets": meets, "tested": tested, "rows_needed": None, "curve": curve(steps, accuracy + 0.006, 0.48), "steps": steps, "stopped_early": False,
+        "rows": 9514, "left_out": [] if kind == "transformer" else ["hidden"], "seed": 0, "temperature": 1.18, "train_seconds": 71.3,
+        "validation_score": accuracy + 0.004,
         "ladder": [
-            {"precision": "fp32", "size_bytes": 3.8 * size, "score": accuracy + 0.0052, "loss": 0.0, "kept": False, "why": "int8 passes the gate and is smaller"},
-            {"precision": "int8", "size_bytes": size, "score": accuracy + 0.004, "loss": 0.0012, "kept": True, "why": "loses 0.0012 on validation, 0.005 is allowed"},
+            rung("fp32", 3.8 * size, accuracy + 0.0052, 0.0, False, "int8 passes the gate and is smaller"),
+            rung("int8", size, accuracy + 0.004, 0.0012, True, "loses 0.0012 on validation, 0.005 is allowed"),
         ],
     }  # fmt: skip
 
@@ -159,28 +169,37 @@ def ship() -> dict[str, Any]:
         for split, n in (("train", 2514), ("validation", 1180), ("calibration", 1160), ("test", N))
     }
     return copy.deepcopy({
-        "schema": 1, "potstill": "0.1.0", "task": "text-classification", "name": "icd-chapters", "created": "2026-11-24T06:12:09Z", "seeds": [0], "metric": "accuracy",
+        "schema": 1, "potstill": "0.1.0", "task": "text-classification", "name": "icd-chapters", "created": "2026-11-24T06:12:09Z", "seeds": [0],
+        "metric": "accuracy",
         "machine": {
             "cpu": "AMD EPYC 7B13", "cores": 2, "threads": 2, "memory_bytes": 8_353_000_000, "devices": ["cpu"], "precision": ["int8"],
-            "versions": {"python": "3.11.7", "numpy": "2.4.6", "onnxruntime": "1.32.0", "tokenizers": "0.23.3", "torch": "2.13.0+cpu", "transformers": "5.23.0"},
+            "versions": {"python": "3.11.7", "numpy": "2.4.6", "onnxruntime": "1.32.0", "torch": "2.13.0+cpu", "transformers": "5.23.0"},
         },
         "data": {
             "train": 2514, "validation": 1180, "calibration": 1160, "test": N, "unlabeled": 7000, "dropped": {"empty text": 3, "invalid UTF-8": 1}, "leaks": 4,
             "duplicates": {"exact": 12, "near": 31}, "test_reads": 1, "alpha": 0.04, "labels": list(LABELS), "by_label": by_label, "missing_labels": {},
             "groups": {"train": 1210, "validation": 71, "calibration": 69, "test": 214, "unlabeled": 1344}, "straddling_groups": 0,
             "length": {"test": {"q0": 5, "q5": 17, "q50": 44, "q95": 102, "q100": 228}, "train": {"q0": 4, "q5": 16, "q50": 43, "q95": 101, "q100": 211}},
-            "license": "public domain (ICD-10-CM)", "sources": [{"split": s, "file": f"{s}.jsonl", "sha256": "a4" * 32, "rows": n} for s, n in (("train", 2530), ("test", N))],
+            "license": "public domain (ICD-10-CM)",
+            "sources": [{"split": split, "file": f"{split}.jsonl", "sha256": "a4" * 32, "rows": n} for split, n in (("train", 2530), ("test", N))],
         },
         "teacher": {
-            "name": "all-MiniLM-L6-v2", "kind": "model", "identity": "53ed2f69" * 8, "parameters": 22_721_000, "size_bytes": 90_900_000, "quality": qualities(TEACHER_ACCURACY),
-            "quality_intervals": {"accuracy": wilson(TEACHER_ACCURACY)}, "quality_validation": qualities(0.8094), "ceiling": None,
+            "name": "all-MiniLM-L6-v2", "kind": "model", "identity": "53ed2f69" * 8, "parameters": 22_721_000, "size_bytes": 90_900_000,
+            "quality": qualities(TEACHER_ACCURACY), "quality_intervals": {"accuracy": wilson(TEACHER_ACCURACY)},
+            "quality_validation": qualities(0.8094), "ceiling": None,
             **speeds(16.8, 20.4, None, 127.0, 3.9, 611_000_000, 200), "cost": {"usd_per_million": 0.0}, "license": "apache-2.0", "output_license": "apache-2.0",
             "unanswered": 0, "precision": "fp32", "calibration": {"ece": 0.061, "reliability": reliability(TEACHER_ACCURACY, 0.09)},
         },
-        "students": [student(HALF, status="pass", meets=True), student(STATIC, status="fail", meets=False), student(NGRAM, status="pass", meets=None, tested=False)],
+        "students": [
+            student(HALF, status="pass", meets=True), student(STATIC, status="fail", meets=False),
+            student(NGRAM, status="pass", meets=None, tested=False),
+        ],
         "baselines": [
             {"name": "majority", "quality": qualities(0.1182), "size_bytes": 0, "throughput_per_s": None},
-            {"name": "TF-IDF + linear", "quality": qualities(FLOOR_ACCURACY), "quality_intervals": {"accuracy": wilson(FLOOR_ACCURACY)}, "size_bytes": 5_120_000, "throughput_per_s": None},
+            {
+                "name": "TF-IDF + linear", "quality": qualities(FLOOR_ACCURACY), "quality_intervals": {"accuracy": wilson(FLOOR_ACCURACY)},
+                "size_bytes": 5_120_000, "throughput_per_s": None,
+            },
         ],
         "frontier": [], "comparisons": [],
         "requirement": {"quality": {"metric": "accuracy", "max_drop": 0.02, "confidence": 0.95}, "latency_p95_ms": 10, "speedup": 4, "size_mb": 25},
@@ -188,7 +207,8 @@ def ship() -> dict[str, Any]:
         "verdict": {
             "decision": "ship", "student": "half", "alpha": 0.04, "read": 1, "rows_needed": None,
             "reasons": [
-                "half meets every line of the requirement, and is the smallest that does (18.4 MB): drop in accuracy 0.0061 (bounds -0.0015 to 0.0137), allowed 0.02: pass",
+                "half meets every line of the requirement, and is the smallest that does (18.4 MB): drop in accuracy 0.0061 "
+                "(bounds -0.0015 to 0.0137), allowed 0.02: pass",
                 "static: drop in accuracy 0.043 (bounds 0.0324 to 0.0535), allowed 0.02: fail",
                 "ngram was not tested: the sequence stopped at a student before it that was not shown to be good enough",
             ],
@@ -196,7 +216,10 @@ def ship() -> dict[str, Any]:
         },
         "cost": {
             "teacher_calls": 15_266, "cached_calls": 4854, "possibly_paid": 0, "tokens_in": 0, "tokens_out": 0, "usd": 0.0,
-            "seconds": {"data": 2.1, "adapt": 88.2, "measure": 14.0, "label": 61.9, "train.half.distilled.0": 71.3, "train.half.control.0": 66.0, "export.half.distilled.0": 6.2, "speed": 34.7, "test": 4.4},
+            "seconds": {
+                "data": 2.1, "adapt": 88.2, "measure": 14.0, "label": 61.9, "train.half.distilled.0": 71.3, "train.half.control.0": 66.0,
+                "export.half.distilled.0": 6.2, "speed": 34.7, "test": 4.4,
+            },
             "last": {"teacher_calls": 15_266, "cached_calls": 4854},
         },
         "bundle": "bundle", "fingerprint": "c6d5a3fc" * 8,
@@ -276,7 +299,7 @@ def no_gold() -> dict[str, Any]:
             "note": "the teacher can't be timed here",
         }
         one.update(checks=[fidelity, speedup], meets=None if status == "pass" else False, tested=True)
-    made.update(baselines=[], requirement={"fidelity": {"metric": "agreement", "max_disagreement": 0.12, "confidence": 0.95}, "speedup": 4})
+    made.update(notes=[], baselines=[], requirement={"fidelity": {"metric": "agreement", "max_disagreement": 0.12, "confidence": 0.95}, "speedup": 4})
     made["verdict"].update(decision="inconclusive", student=None, reasons=["half: speedup: the teacher can't be timed here: inconclusive"], advice=[])
     made["data"].update(by_label={}, labels=[])
     reason = "there is no gold in validation and test"
@@ -308,7 +331,10 @@ def do_not_ship() -> dict[str, Any]:
     made["students"] = [student(STATIC, status="fail", meets=False), student(NGRAM, status="fail", meets=False)]
     made["verdict"].update(
         decision="do-not-ship", student=None,
-        reasons=["static: drop in accuracy 0.043 (bounds 0.0324 to 0.0535), allowed 0.02: fail", "ngram: drop in accuracy 0.054 (bounds 0.0427 to 0.065), allowed 0.02: fail"],
+        reasons=[
+            "static: drop in accuracy 0.043 (bounds 0.0324 to 0.0535), allowed 0.02: fail",
+            "ngram: drop in accuracy 0.054 (bounds 0.0427 to 0.065), allowed 0.02: fail",
+        ],
         advice=["more of the pool for the teacher to label, a larger student, or more epochs bring a student closer to its teacher"],
     )  # fmt: skip
     return made

@@ -25,7 +25,7 @@ def trade(view: View) -> Html | None:
     metric = view.metric
     found = plots.Trade(points, levels, required.get("latency_p95_ms"), _quality_limit(view), metric, words.metric_name(metric), "latency p95, ms a call")
     desc = "; ".join(f"{p.kind} {p.name}: {words.quality(metric, p.y)} at {words.significant(p.x, 2, 'ms')}" for p in points)
-    drawn = plots.both(lambda width, look: plots.trade(found, width, f"trade-{look[5:]}", look, desc))
+    drawn = plots.drawn("trade-plot", lambda width, key, look: plots.trade(found, width, key, look, desc))
     return section("trade", "Quality against latency", figure(drawn, caption=_trade_caption(view, points, told)), lead="Up is better, left is faster.")
 
 
@@ -238,7 +238,7 @@ def gains(view: View) -> Html | None:
     shares = view.metric in words.SHARES
     desc = "; ".join(f"{row.name} {row.under}: {' '.join(row.notes)}" for row in rows)
     frame = plots.Frame("Gain over control and floor", "no gain", ("gain", ""), 100 if shares else 1)
-    drawn = plots.both(lambda width, look: plots.intervals(rows, frame, width, f"gains-{look[5:]}", look, desc))
+    drawn = plots.drawn("gains-plot", lambda width, key, look: plots.intervals(rows, frame, width, key, look, desc))
     ns = {n for student in view.students for n in (_n("control", "gain", "n")(view, student), _n("gain_floor", "n")(view, student)) if n}
     caption = (
         f"Gain in {'points of ' if shares else ''}{words.metric_name(view.metric)} with two-sided 95{words.THIN}% intervals, "

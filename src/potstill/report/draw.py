@@ -131,7 +131,7 @@ class Canvas:
 
 def _sides(x: float, y: float, gap: float) -> tuple[tuple[float, float, str], ...]:
     """Return where words may stand beside a point, the best first: x, baseline, anchor."""
-    above, below = y - gap - 2, y + gap + 12
+    above, below = y - gap - 4, y + gap + 12
     return (
         (x + gap, y + 4, "start"), (x - gap, y + 4, "end"), (x, above, "middle"), (x, below, "middle"),
         (x + gap, above, "start"), (x + gap, below, "start"), (x - gap, above, "end"), (x - gap, below, "end"),

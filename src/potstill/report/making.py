@@ -28,6 +28,8 @@ def _trained(view: View) -> Html | None:
     for student in view.students:
         counts = [words.number(words.value(student.get(key))) for key in ("rows", "steps", "seed")]
         took, left_out = words.seconds(words.value(student.get("train_seconds"))), ", ".join(student.get("left_out") or ()) or "nothing"
+        if set(counts) == {words.DASH}:
+            continue  # an older or thinner report
         rows.append([student["name"], student.get("kind"), *counts, took, left_out, _parity(student.get("parity") or {})])
     return table("Training", columns, rows) if rows else None
 

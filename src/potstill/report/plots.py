@@ -1,6 +1,6 @@
-"""The page's plots, drawn from plain records: quality against latency, intervals, curves, reliability, bars.
+"""The page's large plots, drawn from plain records: quality against latency, intervals, one check of the requirement.
 
-Each takes the width that it is drawn at; the page shows the wide drawing on a desk and in print, the narrow one on a phone.
+Each takes the width that it is drawn at, so that its words are of one size on a desk, on paper and on a phone.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from . import words
 from .draw import CHARACTER, Canvas, Scale, padded, tick_label
 from .markup import Html, el
 
-WIDE, NARROW = 960, 330
+WIDTHS = {"wide": 960, "middle": 660, "narrow": 330}
+NARROW = WIDTHS["narrow"]
 
 
-def both(draw: Callable[[float, str], Html]) -> list[Html]:
-    """Return ``draw(width, look)`` for a desk and for a phone; the style shows one of them."""
-    return [draw(WIDE, "plot.wide"), draw(NARROW, "plot.narrow")]
+def drawn(key: str, draw: Callable[[float, str, str], Html]) -> list[Html]:
+    """Return ``draw(width, key, look)`` for a desk, for paper and for a phone; the style shows one of them."""
+    return [draw(width, f"{key}-{name}", f"plot.{name}") for name, width in WIDTHS.items()]
 
 
 # ------------------------------------------------------------------------------------------- quality against latency
@@ -73,7 +74,7 @@ def trade(found: Trade, width: float, key: str, look: str, desc: str) -> Html:
             canvas.line(x(point.x), y(point.y), x(point.x), y(students[point.name].y), "link")
         _mark(canvas, point, x, y, _radius(point, found.points))
     for point in found.points:
-        if point.kind == "control" and width <= NARROW:
+        if point.kind == "control" and width < WIDTHS["wide"]:
             continue  # its line leads to its student
         name = point.name if point.kind != "control" else f"{point.name}’s control"
         canvas.label([(x(point.x), y(point.y))], _radius(point, found.points) + 5, name, f"name.{point.kind}")
@@ -167,7 +168,7 @@ def intervals(rows: Sequence[Row], frame: Frame, width: float, key: str, look: s
     """Draw a dot with its interval for each row."""
     narrow = width <= NARROW
     step, top = (44, 24) if narrow else (26, 34)
-    name_w = 0.0 if narrow else min(350.0, max(CHARACTER * (len(r.name) + len(r.under) + 2) for r in rows) + 14)
+    name_w = 0.0 if narrow else min(0.36 * width, max(CHARACTER * (len(r.name) + len(r.under) + 2) for r in rows) + 14)
     note_w = [max(CHARACTER * max(len(r.notes[i]) for r in rows), CHARACTER * len(head)) + 14 for i, head in enumerate(frame.heads)]
     canvas = Canvas(width, step * len(rows) + top + 26)
     values = [frame.factor * v for r in rows for v in (r.value, r.low, r.high) if v is not None]
@@ -243,77 +244,3 @@ def check(found: Any, key: str, *, at_least: bool, desc: str, width: float = 150
     canvas.line(x(low), 15, x(high), 15, f"bar.{look}")
     canvas.circle(x(value), 15, 4.5, f"point.{look}")
     return canvas.svg(key, "the check, drawn", desc, "plot.check")
-
-
-# --------------------------------------------------------------------------------------------------------- small ones
-@dataclass(frozen=True)
-class Curve:
-    """A training's looks at validation: (step, loss, score), and the name by which it is drawn."""
-
-    name: str
-    kind: str
-    looks: Sequence[tuple[float, float | None, float]]
-
-
-def curves(found: Sequence[Curve], key: str, *, title: str, desc: str, metric: str, teacher: float | None, width: float = 300.0) -> Html:
-    """Draw the score on validation against the optimizer's steps, the student's and its control's; the teacher's as a line."""
-    canvas = Canvas(width, 200)
-    scores = [score for curve in found for _, _, score in curve.looks] + ([teacher] if teacher is not None else [])
-    factor = 100 if metric in words.SHARES else 1
-    y = Scale(*padded([factor * s for s in scores], 0.1, 0.05), 164, 14)
-    x = Scale(0, max(step for curve in found for step, _, _ in curve.looks), 38, width - 12)
-    ticks = y.ticks(4)
-    for at in ticks:
-        canvas.line(x.start, y(at), x.end, y(at), "grid")
-        canvas.text(x.start - 5, y(at) + 4, tick_label(at, ticks), "muted", "end")
-    canvas.line(x.start, y.start, x.end, y.start, "axis")
-    ticks = x.ticks(4)
-    for at in ticks:
-        canvas.text(x(at), y.start + 15, tick_label(at, ticks), "muted", "middle")
-    canvas.text(x.end, y.start + 31, "optimizer steps", "muted", "end")
-    if teacher is not None:
-        canvas.line(x.start, y(factor * teacher), x.end, y(factor * teacher), "level")
-        canvas.text(x.end, y(factor * teacher) - 4, "teacher", "muted", "end")
-        canvas.keep_clear(x.end - 50, y(factor * teacher) - 16, x.end, y(factor * teacher))
-    for curve in found:
-        canvas.keep_line_clear([(x(step), y(factor * score)) for step, _, score in curve.looks])
-    for curve in found:
-        _curve(canvas, curve, x, y, factor)
-    return canvas.svg(key, title, desc, "plot.small")
-
-
-def _curve(canvas: Canvas, curve: Curve, x: Scale, y: Scale, factor: float) -> None:
-    places = [(x(step), y(factor * score)) for step, _, score in curve.looks]
-    canvas.path(places, f"curve.{curve.kind}")
-    best = min(places, key=lambda place: place[1])
-    canvas.circle(*best, 4, f"mark.{curve.kind}")
-    canvas.label([best, *reversed(places)], 8, curve.name, f"name.{curve.kind}")
-
-
-def reliability(bins: Sequence[Any], teacher: Sequence[Any], key: str, *, title: str, desc: str, width: float = 260.0) -> Html:
-    """Draw how often decisions are right against how sure they are: on the diagonal is what means what it says."""
-    canvas = Canvas(width, width)
-    start = min([0.8, *(min(b["confidence"], b["accuracy"]) for b in (*bins, *teacher))])
-    low = max(0.0, round(start - 0.06, 1))
-    x, y = Scale(low, 1.0, 36, width - 10), Scale(low, 1.0, width - 36, 10)
-    ticks = x.ticks(5)
-    for at in ticks:
-        canvas.line(x.start, y(at), x.end, y(at), "grid")
-        canvas.text(x.start - 5, y(at) + 4, f"{100 * at:.0f}", "muted", "end")
-        canvas.text(x(at), y.start + 15, f"{100 * at:.0f}", "muted", "middle")
-    canvas.line(x(low), y(low), x(1), y(1), "level")
-    canvas.text(x.end, y.start + 31, "says, %", "muted", "end")
-    canvas.text(x.start + 5, 22, "is right, %", "muted")
-    for kind, found in (("teacher", teacher), ("student", bins)):
-        if found:
-            canvas.path([(x(b["confidence"]), y(b["accuracy"])) for b in found], f"curve.{kind}")
-            for b in found:
-                canvas.circle(x(b["confidence"]), y(b["accuracy"]), 3.2, f"mark.{kind}")
-    return canvas.svg(key, title, desc, "plot.small")
-
-
-def bar(share: float, width: float = 120.0) -> Html:
-    """Draw a share of a whole; the number stands beside it."""
-    canvas = Canvas(width, 10)
-    canvas.rect(0, 1, width * share, 8, "amount")
-    return canvas.ornament("bar")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import plots, words
+from . import small, words
 from .markup import Child, Html, bullets, details, el, section
 from .tables import Column, pairs, table
 from .view import View
@@ -37,7 +37,7 @@ def cost(view: View) -> Html | None:
     calls, cached, last = found.get("teacher_calls") or 0, found.get("cached_calls") or 0, found.get("last") or {}
     hits = None if not calls + cached else f" ({100 * cached / (calls + cached):.0f}{words.THIN}% of {calls + cached:,})"
     told = pairs({
-        "teacher asked": words.number(calls) + (f", {words.number(last['teacher_calls'])} in the last invocation" if last else ""),
+        "teacher asked": words.number(calls) + (f"; {words.number(last['teacher_calls'])} of them in the last invocation" if last else ""),
         "answered from the store": words.number(cached) + (hits or ""),
         "possibly paid": f"{found['possibly_paid']:,}: in flight when a run was killed" if found.get("possibly_paid") else None,
         "tokens": f"{found['tokens_in']:,} in, {found.get('tokens_out', 0):,} out" if found.get("tokens_in") else None,
@@ -50,7 +50,7 @@ def _seconds(found: Mapping[str, float]) -> Html | None:
     if not found:
         return None
     most, total = max(found.values()) or 1, sum(found.values())
-    rows = [[name, words.seconds(took), plots.bar(took / most)] for name, took in sorted(found.items(), key=lambda item: -item[1])]
+    rows = [[name, words.seconds(took), small.bar(took / most)] for name, took in sorted(found.items(), key=lambda item: -item[1])]
     return details(
         f"Time by stage: {words.seconds(total)} in all", table("Time by stage", [Column("Stage"), Column("Time", "number"), Column("", "picture")], rows)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import plots, words
+from . import plots, small, words
 from .markup import Child, Html, details, el, figure, section
 from .tables import Column, table
 from .view import View
@@ -33,10 +33,10 @@ def curves(view: View) -> Html | None:
     return section("curves", "Learning curves", el("div.multiples", [_curve_figure(view, student, found) for student, found in shown]), lead=lead)
 
 
-def _curves(student: Model) -> list[plots.Curve]:
-    found = [plots.Curve("distilled", "student", looks)] if (looks := _looks(student.get("curve"))) else []
+def _curves(student: Model) -> list[small.Curve]:
+    found = [small.Curve("distilled", "student", looks)] if (looks := _looks(student.get("curve"))) else []
     control = _looks((student.get("control") or {}).get("curve"))
-    return [*([plots.Curve("control", "control", control)] if control else []), *found]
+    return [*([small.Curve("control", "control", control)] if control else []), *found]
 
 
 def _looks(curve: Any) -> list[tuple[float, float | None, float]]:
@@ -45,7 +45,7 @@ def _looks(curve: Any) -> list[tuple[float, float | None, float]]:
     return [look for look in found if look[2] is not None]
 
 
-def _curve_figure(view: View, student: Model, found: Sequence[plots.Curve]) -> Html:
+def _curve_figure(view: View, student: Model, found: Sequence[small.Curve]) -> Html:
     teacher = words.value((view.teacher.get("quality_validation") or {}).get(view.metric))
     if teacher is not None and view.metric in words.LOWER_IS_BETTER:
         teacher = -teacher
@@ -53,7 +53,7 @@ def _curve_figure(view: View, student: Model, found: Sequence[plots.Curve]) -> H
     desc = "; ".join(f"{name}: {words.quality(view.metric, max(s for _, _, s in c.looks))} at best" for c in found for name in [c.name])
     parts = [_counted(student.get("rows"), "row"), f"{last['distilled'][0]:,.0f} steps" if "distilled" in last else None]
     parts += ["stopped early" if student.get("stopped_early") else None]
-    drawn = plots.curves(found, f"curve-{student['name']}", title=f"Learning curve of {student['name']}", desc=desc, metric=view.metric, teacher=teacher)
+    drawn = small.curves(found, f"curve-{student['name']}", title=f"Learning curve of {student['name']}", desc=desc, metric=view.metric, teacher=teacher)
     return figure(el("h3", student["name"]), drawn, caption=", ".join(part for part in parts if part))
 
 
@@ -87,7 +87,7 @@ def _reliability(view: View, student: Model, bins: Sequence[Any], teacher: Seque
     parts += [f"temperature {temperature:.2f}" if temperature is not None else None]
     taught = words.value((view.teacher.get("calibration") or {}).get("ece"))
     parts += [f"teacher’s ECE {words.quality('accuracy', taught)}" if taught is not None else None]
-    drawn = plots.reliability(bins, teacher, f"reliability-{student['name']}", title=f"Reliability of {student['name']}", desc=desc)
+    drawn = small.reliability(bins, teacher, f"reliability-{student['name']}", title=f"Reliability of {student['name']}", desc=desc)
     return figure(el("h3", student["name"]), drawn, caption=", ".join(part for part in parts if part))
 
 
@@ -102,7 +102,7 @@ def slices(view: View) -> Html | None:
     overall = words.value(first.get("quality_drop")) if view.metric == SLICED else None
     desc = "; ".join(f"{row.name}: drop {row.notes[0]}" for row in rows)
     frame = plots.Frame(f"Worst slices of {first['name']}", "as the teacher", ("drop", SLICED, "n"), 100, overall)
-    drawn = plots.both(lambda width, look: plots.intervals(rows, frame, width, f"slices-{look[5:]}", look, desc))
+    drawn = plots.drawn("slices-plot", lambda width, key, look: plots.intervals(rows, frame, width, key, look, desc))
     lead = (
         f"{first['name']}: drop in {SLICED} against the teacher, in points, worst first. "
         "Slices are many and looked at together: they point, they decide nothing."

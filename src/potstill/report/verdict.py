@@ -116,7 +116,8 @@ def _tiles(view: View) -> Html | None:
         ("throughput", words.times(words.value(faster)), words.spread(*map(words.times, ends)) if ends else "teacher not measured"),
         ("size", words.size(student.get("size_bytes")), f"{words.times(smaller)} smaller" if smaller else "teacher not measured"),
     ]
-    return el("div.tiles", [el("div.tile", el("span.what", what), el("span.big", big), el("span.beside", beside)) for what, big, beside in tiles])
+    told = [tile for tile in tiles if tile[1] != words.DASH]
+    return el("div.tiles", [el("div.tile", el("span.what", what), el("span.big", big), el("span.beside", beside)) for what, big, beside in told])
 
 
 def _teachers(shown: str) -> str:

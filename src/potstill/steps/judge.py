@@ -104,7 +104,7 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
         "teacher": teaching.fingerprint if teaching.folder else None, "artifacts": {c.name: c.artifact.sha256 for c in found},
         "rows": data.validation.digest, "machine": {k: machine[k] for k in ("cpu", "cores", "threads")},
     }  # fmt: skip
-    return work.cache.get("speed", inputs, make)
+    return work.cache.get("speed", inputs, make, version=2)
 
 
 def _speedups(measured: Mapping[str, Any]) -> dict[str, Any]:
