@@ -23,10 +23,10 @@ def run(folder: Path, processes: int, *, expect: int = 0, **options) -> dict:
     shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes), "ACCELERATE_USE_CPU": "true",
               "LOCAL_WORLD_SIZE": str(processes), "OMP_NUM_THREADS": "1"}  # fmt: skip
     command = [sys.executable, "-W", "ignore", "-m", "tests.training.ranks", str(folder), json.dumps(options)]
-    started = [
-        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else dict(os.environ))
-        for rank in range(processes)
-    ]  # fmt: skip
+    started = []
+    for rank in range(processes):
+        own = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else dict(os.environ)
+        started.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=own))
     errors = [process.communicate(timeout=180)[1] for process in started]
     assert [process.returncode for process in started] == [expect] * processes, "\n".join(errors)[-3000:]
     if expect:

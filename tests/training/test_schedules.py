@@ -16,4 +16,3 @@ def test_it_rises_then_falls_and_is_never_nothing_while_there_is_a_step_to_take(
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert min(rates) > 0
     assert top == max(0, round(warmup * steps) - 1)
-    assert linear(steps, steps=steps, warmup=warmup) in (0, pytest.approx(1 / max(1, steps), abs=1))

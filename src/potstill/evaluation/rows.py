@@ -88,7 +88,9 @@ def drop_interval(metric: Metric, rows: Rows, alpha: float) -> Interval:
     if rows.groups is not None:
         bounds, method = jackknife_t(sides, value, alpha), "cluster-robust t interval over groups (jackknife)"
     else:
-        bounds, method = bca(sides, value, alpha), "BCa bootstrap"
+        # At 400 rows BCa alone ships 5 % at the edge where 4 % was meant: the wider of it and the jackknife's t interval ships 4 %.
+        (low, high), (least, most), method = bca(sides, value, alpha), jackknife_t(sides, value, alpha), "BCa bootstrap"
+        bounds = min(low, least), max(high, most)
     low, high = bounds
     high = max(high, found + unseen_mistakes(metric, rows, sides, value, alpha))
     return Interval(found, max(low, -metric.span), min(high, metric.span), rows.units, method)

@@ -49,10 +49,12 @@ def _places(columns: Mapping[str, Sequence[str]]) -> list[tuple[str, str, np.nda
     """Return (column, value, which rows) of every slice."""
     found = []
     for column, values in columns.items():
-        distinct, codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+        distinct = sorted(set(values))
+        number = {value: k for k, value in enumerate(distinct)}
+        codes = np.array([number[value] for value in values], dtype=int)
         sizes = np.bincount(codes)
         least = MIN_ROWS if len(distinct) > MAX_VALUES else 1
-        found += [(column, str(distinct[k]), codes == k) for k in range(len(distinct)) if sizes[k] >= least]
+        found += [(column, distinct[k], codes == k) for k in range(len(distinct)) if sizes[k] >= least]
     return found
 
 

@@ -193,9 +193,9 @@ class _Run:
         if found is None:
             return
         self.history, self.best = History.of(found.state), found.best
-        torch.set_rng_state(found.random["cpu"][self.accelerator.process_index])
+        torch.set_rng_state(found.random["cpu"][self.accelerator.process_index].clone())  # torch reads a slice from its storage's start
         if "cuda" in found.random:
-            torch.cuda.set_rng_state(found.random["cuda"][self.accelerator.process_index], self.accelerator.device)
+            torch.cuda.set_rng_state(found.random["cuda"][self.accelerator.process_index].clone(), self.accelerator.device)
         self.log.event("train.resume", step=self.history.steps)
 
 

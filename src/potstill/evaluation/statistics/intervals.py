@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .special import beta_ppf, normal_ppf, t_ppf
+from .special import beta_ppf, bisect, normal_ppf, t_ppf
 
 MIN_GROUPS = 30  # under so many, the cluster-robust bound is too optimistic to decide by
 STEPS = 45  # halvings: a bound is exact to 2 / 2**45
@@ -19,8 +19,20 @@ def tango(worse: float, better: float, n: float, alpha: float) -> tuple[float, f
     ``worse``: rows that only the first (teacher) has right, ``better``: only the second (student). The difference is
     (worse - better) / n: the drop. Counts may be fractions: rows by their worth. Source: Tango 1998, Statistics in Medicine 17:891-908, eq. 5-8.
     """
-    low, high = tango_bounds(np.asarray(worse, float), np.asarray(better, float), np.asarray(n, float), alpha)
-    return float(low), float(high)
+    z, drop = normal_ppf(1 - alpha), (worse - better) / n
+    low = -1.0 if drop <= -1 else bisect(lambda d: -_score(worse, better, n, d), -z, -1.0, drop, STEPS)
+    high = 1.0 if drop >= 1 else bisect(lambda d: -_score(worse, better, n, d), z, drop, 1.0, STEPS)
+    return low, high
+
+
+def _score(worse: float, better: float, n: float, delta: float) -> float:
+    """:func:`tango_score` of numbers, fifty times as fast; a test holds the two together."""
+    b = -worse - better + (2 * n - worse + better) * delta
+    c = -better * delta * (1 - delta)
+    root = math.sqrt(max(0.0, b * b - 8 * n * c))
+    q = (root - b) / (4 * n) if b <= 0 else -2 * c / (b + root)
+    spread, top = 2 * n * q + n * delta * (1 - delta), worse - better - n * delta
+    return top / math.sqrt(spread) if spread > 0 else 0.0 if top == 0 else math.copysign(math.inf, top)
 
 
 def tango_bounds(worse: np.ndarray, better: np.ndarray, n: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:

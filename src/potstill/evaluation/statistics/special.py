@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 _EPS = 1e-15
 
@@ -12,6 +13,7 @@ def normal_cdf(x: float) -> float:
     return 0.5 * math.erfc(-x / math.sqrt(2))
 
 
+@lru_cache(maxsize=1024)
 def normal_ppf(p: float) -> float:
     """Return the normal quantile of ``p``; infinite at 0 and 1."""
     if p <= 0 or p >= 1:
@@ -51,10 +53,15 @@ def beta_ppf(p: float, a: float, b: float) -> float:
 
 
 def t_cdf(x: float, df: float) -> float:
-    tail = 0.5 * beta_cdf(df / (df + x * x), df / 2, 0.5)
+    square = x * x
+    if square < df:  # near the middle the tail's own formula would lose x to rounding
+        half = 0.5 * beta_cdf(square / (df + square), 0.5, df / 2)
+        return 0.5 + half if x > 0 else 0.5 - half
+    tail = 0.5 * beta_cdf(df / (df + square), df / 2, 0.5)
     return 1 - tail if x > 0 else tail
 
 
+@lru_cache(maxsize=1024)
 def t_ppf(p: float, df: float) -> float:
     """Return the quantile of Student's t with ``df`` degrees of freedom."""
     bound = 1.0
@@ -63,9 +70,9 @@ def t_ppf(p: float, df: float) -> float:
     return bisect(lambda x: t_cdf(x, df), p, -bound, bound)
 
 
-def bisect(rising: Callable[[float], float], target: float, low: float, high: float) -> float:
-    """Return where the rising function reaches ``target`` between ``low`` and ``high``."""
-    for _ in range(200):
+def bisect(rising: Callable[[float], float], target: float, low: float, high: float, steps: int = 200) -> float:
+    """Return where the rising function reaches ``target`` between ``low`` and ``high``, after at most so many halvings."""
+    for _ in range(steps):
         middle = (low + high) / 2
         if middle in (low, high):
             break
