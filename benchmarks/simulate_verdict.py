@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from potstill import rng, storage
 from potstill.evaluation.checks import at_most, quality_check
 from potstill.evaluation.metrics import MCC, Accuracy, MacroF1
+from potstill.evaluation.plan import quality_plan
 from potstill.evaluation.registration import Read, share
 from potstill.evaluation.rows import Rows, difference, drop_interval, relative_drop_interval
 from potstill.evaluation.statistics import Paired, clopper_pearson, grouped_difference, jackknife_t, rows_needed, rows_needed_share, tango_bounds
@@ -129,7 +130,8 @@ def grouped(random: np.random.Generator, draws: int) -> Iterator[Line]:
 
 
 def several(random: np.random.Generator, draws: int) -> Iterator[Line]:
-    """Four students on the same rows, all at the edge; and one as good as the teacher followed by three at the edge, smaller."""
+    """Four students, all at the edge; and one as good as the teacher followed by three at the edge, smaller. Drawn independently of each
+    other: the more they differ, the likelier it is that one of them passes."""
     for n in (200, 1000):
         for first in (MAX_DROP, 0.0):
             drops = (first, MAX_DROP, MAX_DROP, MAX_DROP)
@@ -154,7 +156,8 @@ def _sequence(passed: np.ndarray, drops: tuple[float, ...]) -> int | None:
 
 
 def looks(random: np.random.Generator, draws: int) -> Iterator[Line]:
-    """Three looks at the same rows, each with a new student at the edge: any of them shipped."""
+    """Three looks at the same rows, each with a new student at the edge: any of them shipped. The students are drawn independently of each
+    other, the worst that can be."""
     for n in (200, 1000, 4000):
         any_look = np.zeros(draws, bool)
         for number in (1, 2, 3):
@@ -172,7 +175,8 @@ def fidelity(random: np.random.Generator, draws: int) -> Iterator[Line]:
 # ------------------------------------------------------------------------------------------------------------- bootstrap
 def confusions(classes: int, tail: float, worse: float, better: float, rare: bool) -> np.ndarray:
     """Return the joint shares of (gold, teacher, student), *Shape:* (classes, classes, classes): gold falls off by ``tail``; the student's
-    own mistakes hit all rows alike, or where ``rare`` the last class alone."""
+    own mistakes hit all rows alike, or where ``rare`` the last class alone. It loses ``worse`` + ``better`` of the rows that the teacher
+    has right, and gains ``better``: the drop is ``worse``."""
     gold = tail ** np.arange(classes)
     gold = gold / gold.sum()
     out = np.zeros((classes,) * 3)
@@ -245,6 +249,21 @@ def powers(random: np.random.Generator, draws: int) -> Iterator[Line]:
     high = {int(k): clopper_pearson(int(k), n, FIRST)[1] for k in np.unique(hits)}
     yield power("disagreement 3 %, allowed 5 %", n, np.array([high[int(k)] <= 0.05 for k in hits]))
     yield from grouped_powers(random, draws)
+    yield from planned_powers(random, draws // 4)
+
+
+def planned_powers(random: np.random.Generator, draws: int) -> Iterator[Line]:
+    """Where no proportion is tested, the plan stands on the spread of validation rows: many here, so that only the rule is judged."""
+    shares = confusions(4, 0.5, 0.0, 0.03, False)
+    for metric, required in (
+        (MacroF1(4), Quality(metric="macro_f1", max_drop=MAX_DROP)),
+        (Accuracy(4), Quality(max_relative_drop=0.03)),
+    ):
+        plan = quality_plan(required, metric, sample(random, shares, 50_000))
+        expected = replace(plan, drop=0.0)  # equal on the whole: what validation adds by chance is not the rule's
+        n = expected.rows_needed(FIRST)
+        shipped = [quality_check(required, metric, sample(random, shares, n), FIRST).status == "pass" for _ in range(draws)]
+        yield power(f"equal student, {plan.line.unit}", n, np.array(shipped))
 
 
 def grouped_powers(random: np.random.Generator, draws: int) -> Iterator[Line]:

@@ -13,17 +13,17 @@ from .checks import Fidelity, Quality, untested_fidelity, untested_quality
 from .rows import Rows, difference, unseen_mistakes
 from .statistics import Paired, rows_needed, rows_needed_mean, rows_needed_share
 from .statistics.intervals import design_effect, group_size
-from .statistics.special import normal_ppf
+from .statistics.special import normal_cdf, normal_ppf
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is expected of one student, from validation.
 
-    ``line``: its quality or fidelity check, untested. ``drop`` is expected, ``margin`` allowed, both absolute. ``discordance``: share of
-    rows on which just one side is right (on which they differ, for fidelity). ``variance``: of a row's part in the drop, and
-    ``unseen``: rows per alpha's z^2 that mistakes not yet seen call for, both where no proportion is tested. ``effect``, ``group``:
-    design effect, and mean size of a row's group. ``kind`` says which bound the test will use.
+    ``line``: its quality or fidelity check, untested. ``kind`` says which bound the test will use. ``drop`` is expected, ``margin``
+    allowed, both absolute. ``discordance``: share of rows on which just one side is right (on which they differ, for fidelity).
+    ``effect``, ``group``: design effect, and mean size of a row's group. Only where no proportion is tested: ``variance`` of a row's
+    part in the drop, ``jump``: how far a mistake moves it, ``unseen``: rows per z^2 of alpha that mistakes not yet seen call for.
     """
 
     line: Check | None
@@ -34,6 +34,7 @@ class Plan:
     effect: float = 1.0
     group: float = 1.0
     variance: float = 0.0
+    jump: float = 0.0
     unseen: float = 0.0
 
     def rows_needed(self, alpha: float) -> int | None:
@@ -45,7 +46,7 @@ class Plan:
             return rows_needed(
                 discordance=self.discordance, drop=self.drop, max_drop=self.margin, alpha=alpha, design_effect=self.effect, group_size=self.group
             )
-        found = rows_needed_mean(variance=self.variance, gap=gap, alpha=alpha, design_effect=self.effect)
+        found = rows_needed_mean(variance=self.variance, gap=gap, alpha=alpha, jump=self.jump, design_effect=self.effect)
         return None if found is None else max(found, int(np.ceil(self.unseen * normal_ppf(1 - alpha) ** 2 / gap)))
 
 
@@ -68,9 +69,14 @@ def quality_plan(required: Quality, metric: Metric, validation: Rows) -> Plan | 
     value = difference(metric, share)
     left = sides.without_each(value)
     parts = (len(rows) - 1) * (left.mean() - left)  # each row's influence on the quantity (jackknife pseudo-values, centered)
-    dearest = unseen_mistakes(metric, Rows(rows.gold, rows.teacher, rows.student, None), sides, value, 0.5 - 0.341344746068543)  # z = 1
-    variance = float((parts**2).mean()) + len(rows) * dearest**2  # one mistake more than was seen: none seen is no proof of none
-    return Plan(line, "mean", drop, margin, discordance, design_effect(parts, rows.groups), group, variance, dearest * len(rows))
+    # At z = 1: one more mistake of the dearest kind.
+    dearest = unseen_mistakes(metric, Rows(rows.gold, rows.teacher, rows.student, None), sides, value, normal_cdf(-1.0))
+    spread = float((parts**2).mean())
+    jump = float((np.abs(parts) ** 3).mean()) / spread if spread > 0 else 0.0  # the size of a row's part where it has one: 1 for accuracy
+    return Plan(
+        line, "mean", drop, margin, discordance, effect=design_effect(parts, rows.groups), group=group, jump=jump, unseen=dearest * len(rows),
+        variance=spread + len(rows) * dearest**2,  # one mistake more than was seen: none seen is no proof of none
+    )  # fmt: skip
 
 
 def fidelity_plan(required: Fidelity, validation: Rows) -> Plan | None:
