@@ -2,77 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from .. import storage
-from ..errors import BundleError, Problem
-from ..records import Field
-from .write import PROBES, SCHEMA
+from ..contracts import Predictor
+from ..errors import Problem
+from .probes import Probe
+from .read import MEND, PROBES, manifest, read
 
-TOLERANCE = 1e-2  # of log-probabilities: another CPU's int8 kernels differ in the third digit
-MEND = "fetch the bundle again, or make it again from its run"
-
-
-class Opened(Protocol):
-    labels: tuple[str, ...]
-
-    def predict(self, rows: Sequence[Mapping[str, Field]]) -> np.ndarray: ...
+RELATIVE = 1e-4  # float32 itself: a log-probability of -1,000 has a last digit of its own
+MOVED = "this machine computes otherwise: measure its quality here before it answers anyone"
 
 
-def verify(folder: Path, open_predictor: Callable[[Path], Opened]) -> list[Problem]:
+def verify(folder: Path, open_predictor: Callable[[Path], Predictor]) -> list[Problem]:
     """Return what is wrong with the bundle in ``folder``: missing, changed and extra files first; then, where there are none, its answers.
 
     ``open_predictor`` opens an artifact's folder. Raises :class:`BundleError` where there is no bundle, or one from a newer version.
     """
-    manifest = _manifest(folder)
-    problems = _files(folder, manifest["files"])
-    return problems or _probes(folder, open_predictor(folder))
+    problems = _files(folder, manifest(folder)["files"])
+    return problems or replay(folder, open_predictor(folder))
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        found = storage.read_manifest(folder)
-    except ValueError as error:
-        raise BundleError(f"the manifest can't be read: {error}", place=str(folder / storage.MANIFEST), remedy=MEND) from error
-    if found is None or "files" not in found:
-        raise BundleError("there is no bundle here: it has no manifest", place=str(folder), remedy="a run's is in its bundle/ folder")
-    if found.get("schema", 0) > SCHEMA:
-        raise BundleError(f"written by a newer potstill (schema {found['schema']})", place=str(folder), remedy="install that version")
-    return found
+def replay(folder: Path, predictor: Predictor) -> list[Problem]:
+    """Ask the stored probes again; return those that are answered otherwise.
+
+    A log-probability may be off by as much as another machine's kernels round otherwise; a decision, only where the
+    stored one was as close as that.
+    """
+    stored = read(folder).probes
+    if not stored.probes:
+        return [Problem(str(folder / PROBES), "there are no probes: nothing shows that this bundle answers as it should", MEND)]
+    said = predictor.predict([probe.fields for probe in stored.probes])
+    found = [_compare(probe, answer, predictor.labels, stored.tolerance) for probe, answer in zip(stored.probes, said)]
+    return [problem for problem in found if problem is not None]
+
+
+def _compare(probe: Probe, answer: np.ndarray, labels: tuple[str, ...], tolerance: float) -> Problem | None:
+    place = f"probe '{probe.name}'"
+    if answer.shape != probe.logprobs.shape or not np.isfinite(answer).all():
+        return Problem(place, f"the answer is no {len(probe.logprobs)} numbers", MEND)
+    diff = np.abs(answer - probe.logprobs)
+    if (diff > tolerance + RELATIVE * np.abs(probe.logprobs)).any():
+        return Problem(place, f"a log-probability is off by {diff.max():.3g}; {tolerance:g} is allowed", MOVED)
+    label, (second, first) = labels[int(answer.argmax())], np.sort(probe.logprobs)[-2:]
+    if label != probe.label and first - second > tolerance:
+        return Problem(place, f"answers '{label}', stored is '{probe.label}'", MEND)
+    return None
 
 
 def _files(folder: Path, listed: Mapping[str, Any]) -> list[Problem]:
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - {storage.MANIFEST}
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink()} - {storage.MANIFEST}
     problems = [Problem(str(folder / name), "the file is missing", MEND) for name in sorted(set(listed) - there)]
     problems += [Problem(str(folder / name), "this file does not belong to the bundle", "take it out") for name in sorted(there - set(listed))]
     problems += [
         Problem(str(folder / name), "the file was changed: its hash is not the manifest's", MEND)
         for name in sorted(there & set(listed))
-        if storage.sha256_file(folder / name) != listed[name]["sha256"]
+        if _sha256(folder / name) != listed[name]["sha256"]
     ]
     return problems
 
 
-def _probes(folder: Path, predictor: Opened) -> list[Problem]:
-    probes = storage.read_json(folder / PROBES)
-    said = predictor.predict([probe["fields"] for probe in probes])
-    problems = []
-    for probe, now in zip(probes, said):
-        then = np.asarray(probe["logprobs"], np.float32)
-        diff = float(np.abs(np.exp(now) - np.exp(then)).max())
-        label, margin = predictor.labels[int(now.argmax())], float(np.ptp(np.sort(np.exp(then))[-2:]))
-        if diff > TOLERANCE:
-            problems.append(
-                Problem(
-                    f"probe '{probe['name']}'",
-                    f"a probability differs by {diff:.3g} from the stored one",
-                    "this machine computes otherwise: measure quality here",
-                )
-            )
-        elif label != probe["label"] and margin > TOLERANCE:
-            problems.append(Problem(f"probe '{probe['name']}'", f"answers '{label}', stored is '{probe['label']}'", MEND))
-    return problems
+def _sha256(path: Path) -> str | None:
+    """Return the hash of a file's bytes as they are now; None for a link that leads nowhere.
+
+    ``storage.sha256_file`` remembers by size and time, and whoever changes a file can set both.
+    """
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A student as an ONNX file: opset 17, any batch, any length, the same bytes for the same weights."""
+"""A student as an ONNX graph: opset 17, any batch, any length, the same bytes for the same weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import onnx
 import torch
+from torch import nn
+from torch.onnx import TrainingMode
 
 from ..students.protocol import LoopStudent
 
@@ -20,23 +22,46 @@ OUTPUT = "logits"
 def to_onnx(student: LoopStudent) -> onnx.ModelProto:
     """Return the student's graph: the inputs of its preprocessing (rows, length) int64, ``logits`` (rows, classes) float32.
 
-    The student's own module is left as it was, training mode included: the exporter gets a copy.
+    The student is left as it was, the training mode of each of its parts included (TRAPS.md 58).
     """
-    was_training = student.module.training
-    module = student.export_module().eval()
-    names = list(student.preprocess.inputs)
-    example = tuple(torch.ones((2, 8), dtype=torch.int64) for _ in names)
-    axes = {name: {0: "rows", 1: "length"} for name in names} | {OUTPUT: {0: "rows"}}
-    buffer = io.BytesIO()
-    with _quiet(), torch.no_grad():
+    with evaluating(student.module):
+        module = student.export_module()
+        names = list(student.preprocess.inputs)
+        axes = {name: {0: "rows", 1: "length"} for name in names} | {OUTPUT: {0: "rows"}}
+        buffer = io.BytesIO()
         options = {"input_names": names, "output_names": [OUTPUT], "dynamic_axes": axes, "opset_version": OPSET, "dynamo": False}
-        torch.onnx.export(module, example, buffer, **options)  # type: ignore[arg-type]
-    student.module.train(was_training)  # some exporters leave what they traced in train mode
-    model = onnx.load_from_string(buffer.getvalue())
+        with _quiet(), torch.no_grad(), evaluating(module):
+            # PRESERVE: by default the exporter sets the mode itself, and afterwards gives all parts the mode of the root.
+            torch.onnx.export(module, (_example(),) * len(names), buffer, training=TrainingMode.PRESERVE, **options)  # type: ignore[arg-type]
+    return _cleaned(onnx.load_from_string(buffer.getvalue()))
+
+
+def _example() -> torch.Tensor:
+    """Return a batch with padding *Shape:* (2, 8): a tracer may leave out what a full batch doesn't need."""
+    example = torch.ones((2, 8), dtype=torch.int64)
+    example[1, 5:] = 0
+    return example
+
+
+def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take out what differs between machines and versions without changing the answers: paths in doc strings, the producer."""
     model.producer_name, model.producer_version, model.doc_string = "potstill", "", ""
     for node in model.graph.node:
-        node.doc_string = ""  # paths of the exporting machine
+        node.doc_string = ""
+        del node.metadata_props[:]
     return model
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Hold a module in eval mode, then give each of its parts the mode that it had: some may be frozen in eval while others train."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 @contextmanager

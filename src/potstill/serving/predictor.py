@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,13 @@ import numpy as np
 import onnxruntime
 
 from .. import storage
-from ..errors import BundleError
+from ..errors import BundleError, DataError, UserError
 from ..records import Field
 from .preprocess import Preprocess, build
 
 SCHEMA = 1
 DESCRIPTION = "artifact.json"
+MEND = "restore the file, or write the bundle again"
 
 
 @dataclass(frozen=True)
@@ -29,71 +31,113 @@ class Predictor:
     temperature: float
     preprocess: Preprocess
     session: Any  # onnxruntime.InferenceSession
+    max_batch: int | None = None  # rows that may share a batch without a say in each other's answers; None: any number
 
     @staticmethod
     def open(folder: Path, threads: int = 1) -> Predictor:
         """Open the artifact in ``folder``. Raises :class:`BundleError` for what is missing, damaged or from a newer version."""
         described = describe(folder)
-        session = _session(folder / described["model"], threads)
-        return Predictor(
-            folder, tuple(described["head"]["labels"]), tuple(described["preprocess"]["fields"]), float(described["temperature"]),
-            build(described["preprocess"], folder), session,
-        )  # fmt: skip
+        labels, spec = tuple(described["head"]["labels"]), described["preprocess"]
+        preprocess = build(spec, folder)
+        model = folder / described["model"]
+        session = _session(model, threads, described.get("files", {}).get(described["model"], {}).get("bytes"))
+        _agree(model, session, preprocess.inputs, len(labels))
+        return Predictor(folder, labels, tuple(spec["fields"]), float(described["temperature"]), preprocess, session, described.get("max_batch"))
 
     def predict(self, rows: Sequence[Mapping[str, Field]], *, batch_size: int = 32) -> np.ndarray:
-        """Return calibrated log-probabilities *Shape:* (rows, classes) float32. Raises DataError for a row without its fields."""
+        """Return calibrated log-probabilities *Shape:* (rows, classes) float32.
+
+        A row's answer does not depend on the rows beside it, beyond the last digits of float32. Fields that the model does
+        not read are ignored. Raises :class:`DataError` for a row without its fields.
+        """
         return log_softmax(self.logits(rows, batch_size=batch_size) / self.temperature)
 
     def logits(self, rows: Sequence[Mapping[str, Field]], *, batch_size: int = 32) -> np.ndarray:
-        """Return the model's scores *Shape:* (rows, classes) float32; rows of like length share a batch."""
-        items = self.preprocess.encode(rows)
+        """Return the model's scores *Shape:* (rows, classes) float32; rows of like length share a batch, of ``max_batch`` at most."""
+        if batch_size < 1:
+            raise UserError(f"a batch of {batch_size} rows can't be", remedy="take 1 or more")
+        batch_size = min(batch_size, self.max_batch or batch_size)
+        items = self.preprocess.encode(self._rows(rows))
         order = np.argsort([self.preprocess.length(item) for item in items], kind="stable")
         out = np.empty((len(items), len(self.labels)), np.float32)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            out[batch] = self.session.run(None, self.preprocess.collate([items[i] for i in batch]))[0]
+            out[batch] = self._run(self.preprocess.collate([items[i] for i in batch]))
         return out
 
     def decide(self, logprobs: np.ndarray) -> list[str]:
-        """Return the likeliest label of each row."""
+        """Return the likeliest label of each row of log-probabilities *Shape:* (rows, classes)."""
         return [self.labels[i] for i in logprobs.argmax(axis=1)]
+
+    def _rows(self, rows: Sequence[Mapping[str, Field]]) -> Sequence[Mapping[str, Field]]:
+        wrong = rows if isinstance(rows, str | Mapping) else next((row for row in rows if not isinstance(row, Mapping)), None)
+        if wrong is not None:
+            example = ", ".join(f'"{name}": "..."' for name in self.fields)
+            raise DataError(f"rows are a list of mappings, not {type(wrong).__name__}", remedy=f"this model reads [{{{example}}}, ...]")
+        return rows
+
+    def _run(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        try:
+            scores: np.ndarray = self.session.run(None, arrays)[0]
+        except Exception as error:  # ONNX Runtime's errors have no base of their own
+            raise BundleError(f"the model can't answer: {_first_line(error)}", place=str(self.folder), remedy=MEND) from error
+        return scores
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Return ``artifact.json``, checked."""
+    """Return ``artifact.json``, checked. Raises :class:`BundleError`."""
     path = folder / DESCRIPTION
     try:
-        found: dict[str, Any] = storage.read_json(path)
-    except FileNotFoundError as error:
+        found = storage.read_json(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError("there is no artifact here", place=str(folder), remedy="a run's is in its bundle/ folder") from error
     except (ValueError, OSError) as error:
-        raise BundleError(f"the description can't be read: {error}", place=str(path), remedy="restore the file, or write the bundle again") from error
+        raise BundleError(f"the description can't be read: {error}", place=str(path), remedy=MEND) from error
+    if not isinstance(found, dict):
+        raise BundleError("the description is no JSON object", place=str(path), remedy=MEND)
     if found.get("schema", 0) > SCHEMA:
-        raise BundleError(
-            f"written by a newer potstill (schema {found['schema']}; this one knows {SCHEMA})",
-            place=str(path),
-            remedy="install that version",
-        )
+        known = f"this one knows {SCHEMA}"
+        raise BundleError(f"written by a newer potstill (schema {found['schema']}; {known})", place=str(path), remedy="install that version")
     missing = [key for key in ("model", "preprocess", "head", "temperature") if key not in found]
     if missing:
-        raise BundleError(f"the description lacks {', '.join(missing)}", place=str(path), remedy="restore the file, or write the bundle again")
+        raise BundleError(f"the description lacks {', '.join(missing)}", place=str(path), remedy=MEND)
+    if Path(found["model"]).name != found["model"]:
+        raise BundleError(f"the model must lie in this folder, not at '{found['model']}'", place=str(path), remedy=MEND)
+    if not (math.isfinite(found["temperature"]) and found["temperature"] > 0):
+        raise BundleError(f"a temperature of {found['temperature']} can't be", place=str(path), remedy=MEND)
     return found
 
 
-def _session(path: Path, threads: int) -> Any:
+def _session(path: Path, threads: int, size: int | None) -> Any:
     if not path.is_file():
-        raise BundleError("the model is missing", place=str(path), remedy="restore the file, or write the bundle again")
+        raise BundleError("the model is missing", place=str(path), remedy=MEND)
+    if size is not None and path.stat().st_size != size:  # a file cut short can still be read as a smaller model
+        raise BundleError(f"the model has {path.stat().st_size:,} bytes of {size:,}", place=str(path), remedy=MEND)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # what is wrong is raised; the log would only say it again
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not eat the cores of their neighbors
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises a dozen classes of its own for a damaged file
-        reason = str(error).splitlines()[0][:200]
-        raise BundleError(
-            f"the model can't be opened: {reason}", place=str(path), remedy="the file is damaged: restore it, or write the bundle again"
-        ) from error
+    except Exception as error:  # ONNX Runtime's errors have no base of their own
+        why = f"the model can't be opened: {_first_line(error)}"
+        raise BundleError(why, place=str(path), remedy=f"the file is damaged, or ONNX Runtime too old: {MEND}") from error
+
+
+def _agree(path: Path, session: Any, inputs: Sequence[str], classes: int) -> None:
+    """Raise :class:`BundleError` where the model was made for another description."""
+    reads = {node.name for node in session.get_inputs()}
+    gives = session.get_outputs()[0].shape[-1]
+    if reads != set(inputs):
+        told = ", ".join(sorted(inputs))
+        raise BundleError(f"the model reads {', '.join(sorted(reads))}, the description says {told}", place=str(path), remedy=MEND)
+    if isinstance(gives, int) and gives != classes:
+        raise BundleError(f"the model gives {gives} scores for {classes} labels", place=str(path), remedy=MEND)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:

@@ -3,55 +3,69 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError
+from ..lookup import did_you_mean
 from .predictor import Predictor
 
+Row = Mapping[str, str]
+Answer = dict[str, Any]
 
-def predict_lines(predictor: Predictor, lines: Iterable[str], *, batch: int = 64) -> Iterator[dict[str, Any]]:
+
+def predict_lines(predictor: Predictor, lines: Iterable[str], *, batch: int = 64) -> Iterator[Answer]:
     """Yield for each line, in order, {"label", "score", "scores"}, or {"error", "line"} for a line that can't be read.
 
-    A line is a JSON object with the model's fields, or else the text itself, where the model reads one.
+    A line is a JSON object with the model's fields (others are ignored), or else the text itself, where the model reads
+    one: an empty line is the empty text, so that answers stay beside their lines. ``line`` counts from 1; ``score`` and
+    ``scores`` are probabilities.
     """
+    reader = _Reader(predictor.fields)
     numbered = enumerate(lines, start=1)
     while chunk := list(islice(numbered, batch)):
-        parsed = [_parse(predictor, number, line.rstrip("\r\n")) for number, line in chunk]
-        rows = [row for row in parsed if "error" not in row]
-        answers = iter(_answers(predictor, rows))
-        for row in parsed:
-            yield row if "error" in row else next(answers)
+        read = [(number, reader.read(line.rstrip("\r\n"))) for number, line in chunk]
+        answers = iter(_answers(predictor, [row for _, row in read if not isinstance(row, str)]))
+        for number, row in read:
+            yield {"error": row, "line": number} if isinstance(row, str) else next(answers)
 
 
-def _parse(predictor: Predictor, number: int, line: str) -> dict[str, Any]:
-    if line.lstrip().startswith("{"):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and any(name in row for name in predictor.fields):
-            wrong = [name for name in predictor.fields if not isinstance(row.get(name), str)]
-            return {"error": f"no text in: {', '.join(wrong)}", "line": number} if wrong else {name: row[name] for name in predictor.fields}
-    if len(predictor.fields) > 1:
-        return {"error": f"a JSON object with {', '.join(predictor.fields)} is wanted", "line": number}
-    return {predictor.fields[0]: line}
+class _Reader:
+    """Reads lines; once an object was seen, a line that is none is a mistake and no text."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self.fields, self.objects = fields, False
+
+    def read(self, line: str) -> Row | str:
+        """Return the row, or what is wrong with the line."""
+        wanted = f"a JSON object with {', '.join(self.fields)} is wanted"
+        found = _object(line)
+        if found is None:
+            return f"no JSON object: {wanted}" if self.objects or len(self.fields) > 1 else {self.fields[0]: line}
+        wrong = [name for name in self.fields if not isinstance(found.get(name), str)]
+        if not wrong:
+            self.objects = True
+            return {name: found[name] for name in self.fields}
+        near = " ".join(hint for name in wrong if name not in found and (hint := did_you_mean(name, found)).startswith("did you mean"))
+        return f"no text in {', '.join(wrong)}: {wanted}" + (f"; {near}" if near else "")
 
 
-def _answers(predictor: Predictor, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _object(line: str) -> dict[str, Any] | None:
+    if not line.lstrip().startswith("{"):
+        return None
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):  # a text that begins with a brace; whether texts are allowed here, the reader knows
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _answers(predictor: Predictor, rows: list[Row]) -> Iterator[Answer]:
     if not rows:
         return
-    try:
-        probabilities = np.exp(predictor.predict(rows))
-    except DataError as error:
-        yield from ({"error": error.message} for _ in rows)
-        return
-    for row in probabilities:
+    for row in np.exp(predictor.predict(rows).astype(np.float64)):
         best = int(row.argmax())
-        yield {
-            "label": predictor.labels[best], "score": round(float(row[best]), 6),
-            "scores": {label: round(float(p), 6) for label, p in zip(predictor.labels, row)},
-        }  # fmt: skip
+        scores = {label: round(float(p), 6) for label, p in zip(predictor.labels, row)}
+        yield {"label": predictor.labels[best], "score": round(float(row[best]), 6), "scores": scores}

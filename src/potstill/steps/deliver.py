@@ -75,7 +75,7 @@ def _table(path: Path, data: Data, opened: Opened, logprobs: np.ndarray) -> None
 def pack(work: Workspace, data: Data, chosen: Candidate, report: Mapping[str, Any]) -> Path:
     """Pack the bundle of the student that ships, or of the best one where none does; left alone where it is the same."""
     folder = work.folder / "bundle"
-    told = {"student": chosen.name, "verdict": report["verdict"], "registered": report["registered"]}
+    told = {"version": 2, "student": chosen.name, "verdict": report["verdict"], "registered": report["registered"]}
     manifest = {"artifact": chosen.artifact.sha256, "facts": storage.digest(told)}
     if _is(folder, {"artifact": manifest["artifact"], "made_from": manifest["facts"]}):
         return folder

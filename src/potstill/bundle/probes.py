@@ -1,0 +1,96 @@
+"""Probes: inputs whose answers are stored with the bundle, and asked again wherever it goes. Odd ones first, then rows of validation."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import BundleError
+from ..records import Field
+
+SCHEMA = 1
+ODD = {
+    "empty": "", "space": " ", "longest": "word " * 2000, "greek": "Ελληνικά κείμενο", "chinese": "中文文本，没有空格", "arabic": "نص عربي",
+    "emoji": "👩‍👩‍👧 thanks!",
+}  # fmt: skip
+
+# Of log-probabilities. The same processor and runtime repeat to the last digit, bar threads. Elsewhere another kernel rounds
+# activations to another int8 step here and there: 0.1 is assumed, fp32 differs by 1e-5.
+SAME, ELSEWHERE = 1e-3, {"fp32": 1e-3, "int8": 1e-1}
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")  # what ONNX Runtime picks its kernels by
+
+Predict = Callable[[Sequence[Mapping[str, Field]]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One input with the answer that the artifact gave when it was made: log-probabilities *Shape:* (classes,) float32."""
+
+    name: str
+    fields: Mapping[str, Field]
+    label: str
+    logprobs: np.ndarray
+
+
+@dataclass(frozen=True)
+class Probes:
+    """A bundle's probes, where they were answered, and by which precision."""
+
+    probes: tuple[Probe, ...]
+    made_on: Mapping[str, str]
+    precision: str
+
+    @property
+    def tolerance(self) -> float:
+        """Return how far a log-probability may be from the stored one, here."""
+        return SAME if self.made_on == runtime() else ELSEWHERE.get(self.precision, max(ELSEWHERE.values()))
+
+    def as_json(self) -> dict[str, Any]:
+        rows = [{"name": p.name, "fields": dict(p.fields), "label": p.label, "logprobs": [round(float(x), 6) for x in p.logprobs]} for p in self.probes]
+        return {"schema": SCHEMA, "made_on": dict(self.made_on), "precision": self.precision, "probes": rows}
+
+    @staticmethod
+    def parse(found: Any, place: str) -> Probes:
+        """Return what :meth:`as_json` wrote. Raises :class:`BundleError`."""
+        remedy = "fetch the bundle again, or make it again from its run"
+        try:
+            if found["schema"] > SCHEMA:
+                raise BundleError(f"probes of a newer potstill (schema {found['schema']})", place=place, remedy="install that version")
+            rows = tuple(Probe(p["name"], p["fields"], p["label"], np.asarray(p["logprobs"], np.float32)) for p in found["probes"])
+            return Probes(rows, found["made_on"], found["precision"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"the probes can't be read: {error!r}", place=place, remedy=remedy) from error
+
+
+def ask(rows: Sequence[Mapping[str, Field]], *, fields: Sequence[str], labels: Sequence[str], predict: Predict, precision: str) -> Probes:
+    """Return the odd inputs, each in every field, and ``rows`` (of validation, never of test), with what ``predict`` says of them."""
+    asked: list[tuple[str, Mapping[str, Field]]] = [(name, dict.fromkeys(fields, text)) for name, text in ODD.items()]
+    asked += [(f"validation {i}", {field: row[field] for field in fields}) for i, row in enumerate(rows)]
+    said = predict([row for _, row in asked])
+    made = tuple(Probe(name, row, labels[int(answer.argmax())], answer) for (name, row), answer in zip(asked, said))
+    return Probes(made, runtime(), precision)
+
+
+def runtime() -> dict[str, str]:
+    """Return what int8 answers depend on beside the model: the processor and the version of ONNX Runtime."""
+    try:
+        version = importlib.metadata.version("onnxruntime")
+    except importlib.metadata.PackageNotFoundError:
+        version = "none"
+    return {"machine": platform.machine(), "processor": _processor(), "onnxruntime": version}
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    if not path.is_file():
+        return platform.processor()
+    facts = dict(line.partition(":")[::2] for line in path.read_text("utf-8", "replace").split("\n\n")[0].splitlines())
+    told = {name.strip(): value.strip() for name, value in facts.items()}
+    flags = set((told.get("flags") or told.get("Features") or "").split())
+    return " ".join([told.get("model name", ""), *(flag for flag in FLAGS if flag in flags)]).strip()
