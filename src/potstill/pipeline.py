@@ -65,6 +65,6 @@ def _run(work: Workspace, until: Until | None) -> Run:
 
     candidates = steps.candidates(work, data, models)  # per student the seed that validation chose, its temperature fitted
     speed = steps.speed(work, data, teaching, candidates)  # teacher and artifacts, turn by turn, in processes of their own
-    opened = steps.open_test(work, data, teaching, models, candidates)  # register, then read, predict, book the read
+    opened = steps.open_test(work, data, teaching, models, candidates, standing)  # register, then read, predict, book the read
     found = steps.Evidence(data, teaching, standing, rounds, models, candidates, speed, opened)
     return Run(work.folder, steps.report(work, found))  # decide, pack the bundle, write the page

@@ -86,3 +86,12 @@ def test_another_recipe_over_the_same_teacher_pays_for_no_label_twice(finished, 
     assert not [e for e in events if e["event"] == "stage.start" and e["stage"] == "adapt"]
     usage = json.loads(next((run.folder / "stages").glob("label-*/result.json")).read_text())["usage"]
     assert (usage["teacher_calls"], usage["cached_calls"]) == (0, 600)
+
+
+def test_students_are_tested_in_the_order_that_was_registered(finished):
+    _, run = finished
+    registered = json.loads((run.folder / "registration.json").read_text())["analysis"]["order"]
+    tested = {student["name"] for student in run.report["students"] if student["tested"]}
+    assert tested == set(registered[: len(tested)])
+    score = {student["name"]: student["validation_score"] for student in run.report["students"]}
+    assert [score[name] for name in registered] == sorted(score.values(), reverse=True)

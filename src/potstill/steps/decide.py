@@ -13,7 +13,7 @@ from ..lookup import load
 from ..records import Check, Interval
 from ..workspace import Workspace
 from .data import Data
-from .judge import Candidate, Opened
+from .judge import Candidate, Opened, test_order
 from .learn import Model, main_metric
 from .teach import load_arrays, quality
 
@@ -29,7 +29,9 @@ def certify(work: Workspace, data: Data, standing: Any, found: Sequence[Candidat
     contenders = [_contender(work, data, standing, candidate, measured, opened) for candidate in found]
     part = required.quality or required.fidelity
     alpha = 1 - (part.confidence if part else 0.95)
-    return load("potstill.evaluation.verdict:certify")(contenders, alpha=alpha, read=opened.read, test_rows=len(opened.rows))
+    return load("potstill.evaluation.verdict:certify")(
+        contenders, alpha=alpha, read=opened.read, test_rows=len(opened.rows), order=test_order(work, found, standing)
+    )
 
 
 def rows_of(opened: Opened, student: np.ndarray, teacher: np.ndarray | None = None) -> Any:
@@ -80,7 +82,9 @@ def _fixed(work: Workspace, candidate: Candidate, measured: Mapping[str, Any]) -
     module = "potstill.evaluation.checks"
     at_most, at_least, unknown = (load(f"{module}:{name}") for name in ("at_most", "at_least", "unknown"))
     lines = []
-    if required.latency_p95_ms is not None:
+    if required.latency_p95_ms is not None and own["latency_ms"]["p95"] is None:
+        lines.append(unknown("latency_p95_ms", required.latency_p95_ms, "fewer than 200 calls could be timed", unit="ms"))
+    elif required.latency_p95_ms is not None:
         lines.append(at_most("latency_p95_ms", required.latency_p95_ms, _interval(own["latency_ms"]["p95"], "order statistics"), unit="ms"))
     if required.speedup is not None:
         ratio = measured["speedup"].get(candidate.name)

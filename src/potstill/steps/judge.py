@@ -19,7 +19,7 @@ from .data import Data
 from .learn import Model, main_metric
 from .teach import Teaching, floor, load_arrays, save_arrays
 
-ANALYSIS = 1  # raised when the statistics that decide change
+ANALYSIS = 2  # raised when the statistics that decide change
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,24 @@ def _speedups(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------------------ the test
+def test_order(work: Workspace, found: Sequence[Candidate], standing: Stage) -> list[str]:
+    """Return the names in the order in which they will be tested: closest to the teacher on validation first, then the smaller.
+
+    It is registered before the test rows are opened, and the verdict keeps to it.
+    """
+    required = work.recipe.requirement
+    teacher = load_arrays(standing.folder / "validation.npz")["teacher"]
+    known = ~np.isnan(teacher).any(axis=1)
+
+    def behind(candidate: Candidate) -> float:
+        if required is None or required.fidelity is None:
+            return -candidate.model.score  # the teacher's own score is the same for all
+        own = work.task.decide(candidate.model.logprobs("validation"))
+        return float((own != work.task.decide(teacher))[known].mean())
+
+    return [c.name for c in sorted(found, key=lambda c: (behind(c), c.artifact.size_bytes, c.name))]
+
+
 @dataclass(frozen=True)
 class Opened:
     """The test rows after they were opened: gold, and what everyone said of them; a row of NaN where there was no answer."""
@@ -134,12 +152,12 @@ class Opened:
         return np.unique([str(row.group) for row in self.rows], return_inverse=True)[1]
 
 
-def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate]) -> Opened:
+def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate], standing: Stage) -> Opened:
     """Register the requirement and the analysis, open the test rows, let everyone answer, and book the read."""
     required = work.recipe.requirement
-    order = sorted(found, key=lambda c: -c.model.score)
+    order = test_order(work, found, standing)
     analysis = {
-        "version": ANALYSIS, "metric": main_metric(work, data).name, "order": [c.name for c in order],
+        "version": ANALYSIS, "metric": main_metric(work, data).name, "order": order,
         "artifacts": {c.name: c.artifact.sha256 for c in found},
     }  # fmt: skip
     registration = load("potstill.evaluation.registration:register")(
