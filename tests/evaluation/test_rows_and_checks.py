@@ -184,7 +184,7 @@ def test_no_row_is_said():
     assert "answered no test row" in fidelity_check(Fidelity(max_disagreement=0.1), rows, 0.04).note
 
 
-def test_whatever_the_rows_the_figures_are_json():
+def test_whatever_the_rows_the_figures_are_json():  # allow_nan=False raises for what JSON lacks
     alone = pair(1, 1, 8, groups=np.zeros(8, int))
     empty = Rows(np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2)), None)
     for rows in (alone, empty, pair(8, 0, 8), pair(0, 8, 8)):

@@ -101,6 +101,9 @@ def advice(verdict: Verdict, contenders: Sequence[Contender], test_rows: int) ->
 def _rows_advice(needed: int | None, test_rows: int) -> list[str]:
     if needed is None:
         return []
+    if needed > PRACTICAL * test_rows:
+        near = "by validation the drop is so near to what is allowed that more rows are no way to tell"
+        return [f"about {needed:,} test rows would decide in 80 % of cases; there are {test_rows:,}: {near}; bring the student closer instead"]
     if needed > test_rows:
         return [f"about {needed:,} test rows would decide in 80 % of cases; there are {test_rows:,}"]
     return [
@@ -109,6 +112,7 @@ def _rows_advice(needed: int | None, test_rows: int) -> list[str]:
     ]
 
 
+PRACTICAL = 20  # times the test rows at hand: assumed to be more than anyone will label
 ADVICE = (
     ({"quality", "fidelity"}, "more of the pool for the teacher to label, a larger student, or more epochs bring a student closer to its teacher"),
     ({"latency_p95_ms", "speedup"}, "a student of another kind (static, ngram) or with fewer layers is faster"),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ from ..lookup import load
 from ..records import Check, Interval
 from ..workspace import Workspace
 from .data import Data
-from .judge import Candidate, Opened, test_order
-from .learn import Model, main_metric
-from .teach import load_arrays, quality
+from .judge import Candidate, Opened, numbered, registered_order
+from .learn import Model
+from .teach import load_arrays, main_metric, quality
 
 TWO_SIDED = 0.025  # each bound of a 95 % interval that is shown, not decided by
 
@@ -30,7 +29,7 @@ def certify(work: Workspace, data: Data, standing: Any, found: Sequence[Candidat
     part = required.quality or required.fidelity
     alpha = 1 - (part.confidence if part else 0.95)
     return load("potstill.evaluation.verdict:certify")(
-        contenders, alpha=alpha, read=opened.read, test_rows=len(opened.rows), order=test_order(work, found, standing)
+        contenders, alpha=alpha, read=opened.read, test_rows=len(opened.rows), order=registered_order(work, found, standing)
     )
 
 
@@ -39,40 +38,15 @@ def rows_of(opened: Opened, student: np.ndarray, teacher: np.ndarray | None = No
     return load("potstill.evaluation.checks:Rows")(opened.gold, opened.logprobs["teacher"] if teacher is None else teacher, student, opened.groups)
 
 
-Test = Callable[[float], Check] | None
-
-
 def _contender(work: Workspace, data: Data, standing: Any, candidate: Candidate, measured: Mapping[str, Any], opened: Opened) -> Any:
-    required: Any = work.recipe.requirement
-    metric = main_metric(work, data)
-    test: Test = None
-    rows = rows_of(opened, opened.logprobs[candidate.model.name])
-    gold = work.task.encode(data.validation.examples, data.head)
-    teacher = load_arrays(standing.folder / "validation.npz")["teacher"]
-    groups = [row.group for row in data.validation]
-    numbered = None if None in groups else np.unique([str(group) for group in groups], return_inverse=True)[1]
-    held = load("potstill.evaluation.checks:Rows")(gold, teacher, candidate.model.logprobs("validation"), numbered)
-    if required.quality is not None:
-        held = held.known(need_gold=True)
-        right = [held.teacher.argmax(axis=1) == held.gold, held.student.argmax(axis=1) == held.gold]
-        sign = 1 if metric.higher_is_better else -1
-        own = [quality(work, data, held.gold, side)[metric.name] for side in (held.teacher, held.student)]
-        drop, differ = sign * (own[0] - own[1]), right[0] != right[1]
-        margin = required.quality.max_drop if required.quality.max_drop is not None else required.quality.max_relative_drop * own[0]
-        spread = right[0].astype(float) - right[1]
-        decide = load("potstill.evaluation.checks:quality_check")
-        test = partial(decide, required.quality, metric, rows)
-    else:
-        held = held.known(need_gold=False)
-        differ = held.teacher.argmax(axis=1) != held.student.argmax(axis=1)
-        drop, spread = float(differ.mean()), differ.astype(float)
-        margin = required.fidelity.max_disagreement if required.fidelity else 1.0
-        if required.fidelity is not None:
-            test = partial(load("potstill.evaluation.checks:fidelity_check"), required.fidelity, rows)
-    effect = load("potstill.evaluation.statistics.intervals:design_effect")(spread, held.groups)
-    return load("potstill.evaluation.verdict:Contender")(
-        candidate.name, candidate.artifact.size_bytes, drop, _fixed(work, candidate, measured), test, margin, float(differ.mean()), effect
-    )
+    held = load("potstill.evaluation.checks:Rows")(
+        work.task.encode(data.validation.examples, data.head), load_arrays(standing.folder / "validation.npz")["teacher"],
+        candidate.model.logprobs("validation"), numbered(data.validation.examples),
+    )  # fmt: skip
+    return load("potstill.evaluation.verdict:contender")(
+        name=candidate.name, size_bytes=candidate.artifact.size_bytes, fixed=_fixed(work, candidate, measured), required=work.recipe.requirement,
+        metric=main_metric(work, data), validation=held, test=rows_of(opened, opened.logprobs[candidate.model.name]),
+    )  # fmt: skip
 
 
 def _fixed(work: Workspace, candidate: Candidate, measured: Mapping[str, Any]) -> tuple[Check, ...]:
@@ -111,7 +85,7 @@ def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[
     student = opened.logprobs[candidate.model.name]
     rows = rows_of(opened, student)
     answered = rows.known(need_gold=False)
-    told = {"fidelity": load("potstill.evaluation.fidelity:fidelity")(answered.teacher, answered.student)}
+    told = {"fidelity": load("potstill.evaluation.fidelity:fidelity")(answered.teacher, answered.student, answered.groups)}
     if not data.has_gold:
         return {
             **told,
@@ -142,9 +116,9 @@ def _drop(work: Workspace, data: Data, rows: Any) -> dict[str, Any]:
     return asdict(load("potstill.evaluation.checks:drop_interval")(main_metric(work, data), rows, TWO_SIDED))
 
 
-def _retention(work: Workspace, data: Data, rows: Any) -> dict[str, Any]:
-    found = asdict(load("potstill.evaluation.checks:relative_drop_interval")(main_metric(work, data), rows, 0.0, TWO_SIDED))
-    return {**found, "value": 1 - found["value"], "low": 1 - found["high"], "high": 1 - found["low"]}
+def _retention(work: Workspace, data: Data, rows: Any) -> dict[str, Any] | None:
+    found = load("potstill.evaluation.rows:retention_interval")(main_metric(work, data), rows, TWO_SIDED)
+    return asdict(found) if found else None
 
 
 def _gain(work: Workspace, data: Data, opened: Opened, student: np.ndarray, other: np.ndarray) -> dict[str, Any]:

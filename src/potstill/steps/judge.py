@@ -16,8 +16,8 @@ from ..lookup import load
 from ..records import Artifact, Example
 from ..workspace import Workspace
 from .data import Data
-from .learn import Model, main_metric
-from .teach import Teaching, floor, load_arrays, save_arrays
+from .learn import Model
+from .teach import Teaching, floor, load_arrays, main_metric, save_arrays
 
 ANALYSIS = 2  # raised when the statistics that decide change
 
@@ -115,7 +115,7 @@ def _speedups(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------------------ the test
-def test_order(work: Workspace, found: Sequence[Candidate], standing: Stage) -> list[str]:
+def registered_order(work: Workspace, found: Sequence[Candidate], standing: Stage) -> list[str]:
     """Return the names in the order in which they will be tested: closest to the teacher on validation first, then the smaller.
 
     It is registered before the test rows are opened, and the verdict keeps to it.
@@ -133,6 +133,13 @@ def test_order(work: Workspace, found: Sequence[Candidate], standing: Stage) -> 
     return [c.name for c in sorted(found, key=lambda c: (behind(c), c.artifact.size_bytes, c.name))]
 
 
+def numbered(rows: Sequence[Example]) -> np.ndarray | None:
+    """Return the rows' groups as integers *Shape:* (rows,), None where a row has none."""
+    if any(row.group is None for row in rows):
+        return None
+    return np.unique([str(row.group) for row in rows], return_inverse=True)[1]
+
+
 @dataclass(frozen=True)
 class Opened:
     """The test rows after they were opened: gold, and what everyone said of them; a row of NaN where there was no answer."""
@@ -147,15 +154,13 @@ class Opened:
     @property
     def groups(self) -> np.ndarray | None:
         """The rows' groups as integers *Shape:* (rows,), None where they have none."""
-        if any(row.group is None for row in self.rows):
-            return None
-        return np.unique([str(row.group) for row in self.rows], return_inverse=True)[1]
+        return numbered(self.rows)
 
 
 def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate], standing: Stage) -> Opened:
     """Register the requirement and the analysis, open the test rows, let everyone answer, and book the read."""
     required = work.recipe.requirement
-    order = test_order(work, found, standing)
+    order = registered_order(work, found, standing)
     analysis = {
         "version": ANALYSIS, "metric": main_metric(work, data).name, "order": order,
         "artifacts": {c.name: c.artifact.sha256 for c in found},

@@ -17,7 +17,7 @@ from ..records import Artifact, Example, Want
 from ..workspace import Workspace
 from .data import Data
 from .label import Lesson
-from .teach import Teaching, fields, load_arrays, save_arrays
+from .teach import Teaching, fields, load_arrays, main_metric, save_arrays
 
 Arm = Literal["distilled", "control"]
 PARITY_ROWS = 64
@@ -189,14 +189,6 @@ def score(work: Workspace, data: Data, teaching: Teaching, logprobs: np.ndarray)
     taught = teaching.logprobs(rows, count=False)
     known = np.isfinite(taught).all(axis=1)
     return float((work.task.decide(taught[known]) == work.task.decide(logprobs[known])).mean())
-
-
-def main_metric(work: Workspace, data: Data) -> Any:
-    """Return the metric that the requirement names, else the task's first."""
-    metrics = work.task.metrics(data.head)
-    required = work.recipe.requirement
-    name = required.quality.metric if required is not None and required.quality is not None else next(iter(metrics))
-    return metrics[name]
 
 
 def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: Stage, arm: Arm, seed: int) -> Stage:

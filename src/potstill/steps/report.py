@@ -19,8 +19,8 @@ from . import deliver
 from .data import Data
 from .decide import certify, figures
 from .judge import Candidate, Opened
-from .learn import Model, main_metric
-from .teach import Teaching, baseline_figures, majority, quality
+from .learn import Model
+from .teach import Teaching, baseline_figures, main_metric, majority, quality
 
 SCHEMA = 1
 

@@ -129,10 +129,12 @@ def _judge(work: Workspace, data: Data, stage: Stage) -> None:
     if not data.has_gold:
         return
     found = baseline_figures(work, data, stage)
-    name = next(iter(work.task.metrics(data.head)))
+    metric = main_metric(work, data)
+    name = metric.name
+    saturated = load("potstill.evaluation.calibration:saturated")(load_arrays(stage.folder / "validation.npz")["teacher"])
     judged = load("potstill.evaluation.verdict:teacher_standing")(
         teacher=found["teacher"][name], majority=found["majority"][name], floor=found.get("floor", {}).get(name), n=len(data.validation),
-        metric=name, saturated=load("potstill.evaluation.calibration:saturated")(load_arrays(stage.folder / "validation.npz")["teacher"]),
+        metric=name, higher_is_better=metric.higher_is_better, saturated=saturated,
     )  # fmt: skip
     if judged.status == "refuse":
         raise TeacherError(judged.message, remedy="adapt it (`adapt: {how: finetune}`), check its labels, or choose another teacher")
@@ -160,6 +162,14 @@ def quality(work: Workspace, data: Data, gold: np.ndarray, logprobs: np.ndarray)
     """Return every metric of the task."""
     metrics = work.task.metrics(data.head)
     return {name: float(m.combine(m.statistics(gold, logprobs).sum(axis=0))) for name, m in metrics.items()}
+
+
+def main_metric(work: Workspace, data: Data) -> Any:
+    """Return the metric that the requirement names, else the task's first."""
+    metrics = work.task.metrics(data.head)
+    required = work.recipe.requirement
+    name = required.quality.metric if required is not None and required.quality is not None else next(iter(metrics))
+    return metrics[name]
 
 
 def floor(work: Workspace, data: Data) -> Any:
