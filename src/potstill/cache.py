@@ -44,13 +44,19 @@ class Cache:
             with storage.locked(self.root / "locks" / folder.name, what="run", wait=True):
                 if storage.read_manifest(folder) is None:  # another process may have made it while we waited
                     self._make(name, fingerprint, folder, make)
+        scratch = _scratch(folder)
+        if scratch.exists():  # a kill came between the stage's last rename and this
+            shutil.rmtree(scratch, ignore_errors=True)
         return Stage(name, fingerprint, folder)
 
     def _make(self, name: str, fingerprint: str, folder: Path, make: Callable[[Path, Path], None]) -> None:
-        scratch = folder.with_name(f"{folder.name}.scratch")
+        scratch = _scratch(folder)
         with storage.disk_errors(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
         point = f"stage.{name.partition('.')[0]}"
         with storage.new_folder(folder, {"stage": name, "fingerprint": fingerprint}, point=point) as partial:
             make(partial, scratch)
-        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.scratch")

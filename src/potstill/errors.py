@@ -96,3 +96,7 @@ class BundleError(UserError):
 
 class SealedError(PotstillError):
     """Code tried to look at the test split before its analysis was registered. A fault of ours."""
+
+
+class BudgetError(UserError):
+    """The teacher's bill has reached what the recipe allows; what was answered is kept."""

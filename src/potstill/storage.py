@@ -203,6 +203,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return read_json(path) if path.is_file() else None
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written below ``folder``, which the caller holds alone."""
+    for path in sorted(folder.rglob(".*")):
+        if path.name.endswith((".partial", ".old")):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
 def append_line(path: Path, line: str) -> None:
     """Append one line in one write, so that lines of two processes never mix."""
     with disk_errors(path):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +21,14 @@ from .runlog import RunLog
 
 @dataclass
 class Workspace:
-    """A run at work. ``usage`` counts this invocation's calls to the teacher."""
+    """A run at work. ``usage`` counts this invocation's calls to the teacher; ``run`` names the run folder in the store's ledger."""
 
     recipe: Recipe
     task: Task
     folder: Path
     log: RunLog
     engine: Engine
+    run: str
     offline: bool = False
     usage: Usage = field(default_factory=Usage)
 
@@ -44,6 +46,23 @@ class Workspace:
     def threads(self) -> int:
         return self.recipe.threads or os.cpu_count() or 1
 
+    def spent(self) -> Mapping[str, int]:
+        """Return the calls to the teacher of all this folder's invocations, killed ones too: see ``LabelStore.spent``."""
+        root = storage.home() / "labels"
+        if not root.is_dir():
+            return {"calls": 0, "failed": 0, "possibly_paid": 0, "in_flight": 0}
+        index = load("potstill.labels.index:Index")(root)
+        try:
+            found: Mapping[str, int] = index.spent(self.run)
+        finally:
+            index.close()
+        return found
+
+    @property
+    def price(self) -> float:
+        """USD for one answer of the teacher."""
+        return getattr(self.recipe.teacher, "usd_per_1000", 0.0) / 1000
+
     def progress(self, stage: str) -> Progress:
         """Return what a stage calls to say how far it is."""
 
@@ -57,8 +76,17 @@ class Workspace:
 def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, fresh: bool) -> Iterator[Workspace]:
     """Hold the run's folder alone while working in it; raises LockedError where another run has it. ``fresh`` forgets its stages."""
     with storage.locked(folder):
+        storage.sweep(folder)
         if fresh:
             shutil.rmtree(folder / "stages", ignore_errors=True)
         log.path = folder / "events.jsonl"
         task = load("potstill.tasks:task")(recipe.task)
-        yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), offline)
+        yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), _run(folder), offline)
+
+
+def _run(folder: Path) -> str:
+    """Return the folder's name in the ledger: its own from its first invocation on, and its own still where it is moved."""
+    path = folder / "run.json"
+    if not path.is_file():
+        storage.write_json(path, {"run": uuid.uuid4().hex}, point="run.name")
+    return str(storage.read_json(path)["run"])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..contracts import Teacher
-from ..errors import PotstillError, StoreError, TeacherError
+from ..errors import BudgetError, PotstillError, StoreError, TeacherError
 from ..lookup import did_you_mean
 from ..records import Answer, Answered, Example, Failed, Refused, Usage, Want
 from ..runlog import RunLog
@@ -28,14 +28,15 @@ POLL_SECONDS = (0.05, 1.0)  # first and longest pause while another process asks
 
 def ask(
     teacher: Teacher, examples: Sequence[Example], wants: Sequence[Want], *, store: LabelStore, log: RunLog, batch_size: int = 256,
-    offline: bool = False, run: str = "",
+    offline: bool = False, run: str = "", budget: int | None = None,
 ) -> Answers:  # fmt: skip
     """Return the teacher's answers to all ``examples``, from the store where it holds them.
 
     Batches are cut by place among the examples, so that after a kill the same rows are asked in the same company and a
     model's answers are the same to the last bit. ``offline`` asks nothing: raises :class:`StoreError` where an answer is
-    missing. ``run`` names the run in the ledger (:meth:`LabelStore.spent`). Raises :class:`TeacherError` for a want that
-    the teacher does not offer, and whatever the teacher raises; what it said before is kept.
+    missing. ``run`` names the run in the ledger (:meth:`LabelStore.spent`); ``budget`` is how many calls may still be made:
+    raises :class:`BudgetError` when they are used up. Raises :class:`TeacherError` for a want that the teacher does not
+    offer, and whatever the teacher raises; what was said before is kept.
     """
     wants = tuple(dict.fromkeys(wants))
     offered = teacher.offers()
@@ -46,7 +47,7 @@ def ask(
     keys = {example.id: key_of(identity, teacher.request(example)) for example in examples}
     asked = {keys[example.id]: example for example in reversed(examples)}
     order = list(dict.fromkeys(keys[example.id] for example in examples))
-    asking = _Asking(teacher, wants, store, log, identity, asked, run)
+    asking = _Asking(teacher, wants, store, log, identity, asked, run, budget)
     try:
         asking.all(order, batch_size, offline)
     finally:
@@ -63,6 +64,7 @@ class _Asking:
     identity: str
     asked: Mapping[bytes, Example]  # key -> the example that stands for all with this request
     run: str
+    budget: int | None
     calls: int = 0
     possibly_paid: int = 0
     done: int = 0
@@ -103,6 +105,11 @@ class _Asking:
 
     def _batch(self, batch: Sequence[bytes], wants: Sequence[Want], total: int) -> set[bytes]:
         """Claim, ask, keep and settle one batch; return the keys that another process asks for."""
+        if self.budget is not None:
+            batch = batch[: max(0, self.budget - self.calls)]
+            if not batch:
+                words = f"the budget for the teacher is used up: {self.done:,} of {total:,} answers are there, all of them kept"
+                raise BudgetError(words, remedy="raise requirement.max_cost_usd, or label fewer rows (rounds.first), and run the same command again")
         claim = self.store.claim(batch, wants, identity=self.identity, run=self.run)
         self.possibly_paid += claim.possibly_paid
         if claim.batch is not None:

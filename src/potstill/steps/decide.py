@@ -12,7 +12,7 @@ from ..lookup import load
 from ..records import Check, Interval
 from ..workspace import Workspace
 from .data import Data
-from .judge import Candidate, Opened, numbered, registered_order
+from .judge import Candidate, Opened, registered_order
 from .learn import Model
 from .teach import load_arrays, main_metric, quality
 
@@ -41,7 +41,7 @@ def rows_of(opened: Opened, student: np.ndarray, teacher: np.ndarray | None = No
 def _contender(work: Workspace, data: Data, standing: Any, candidate: Candidate, measured: Mapping[str, Any], opened: Opened) -> Any:
     held = load("potstill.evaluation.checks:Rows")(
         work.task.encode(data.validation.examples, data.head), load_arrays(standing.folder / "validation.npz")["teacher"],
-        candidate.model.logprobs("validation"), numbered(data.validation.examples),
+        candidate.model.logprobs("validation"), data.validation.groups,
     )  # fmt: skip
     return load("potstill.evaluation.verdict:contender")(
         name=candidate.name, size_bytes=candidate.artifact.size_bytes, fixed=_fixed(work, candidate, measured), required=work.recipe.requirement,
@@ -70,7 +70,7 @@ def _fixed(work: Workspace, candidate: Candidate, measured: Mapping[str, Any]) -
         size = candidate.artifact.size_bytes / 1e6
         lines.append(at_most("size_mb", required.size_mb, Interval(size, size, size, 1, "exact"), unit="MB"))
     if required.max_cost_usd is not None:
-        usd = work.usage.usd
+        usd = work.spent()["calls"] * work.price
         lines.append(at_most("cost_usd", required.max_cost_usd, Interval(usd, usd, usd, 1, "booked"), unit="USD"))
     return tuple(lines)
 

@@ -116,7 +116,7 @@ def _teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> d
         "quality": quality(work, found.data, found.opened.gold[known], said[known]) if has_gold else None,
         "quality_validation": baseline_figures(work, found.data, found.standing)["teacher"] if has_gold else None,
         "ceiling": None, **_speed(measured["measured"].get("teacher")),
-        "cost": {"usd_per_million": 1000 * getattr(spec, "usd_per_1000", 0.0)}, "license": spec.license, "output_license": spec.output_license,
+        "cost": {"usd_per_million": 1e6 * work.price}, "license": spec.license, "output_license": spec.output_license,
         "unanswered": int(np.isnan(said).any(axis=1).sum()), "adapted": adapted, "precision": facts.get("precision"), "facts": facts,
         "calibration": load("potstill.evaluation.calibration:as_json")(found.opened.gold[known], said[known]) if has_gold else None,
     }  # fmt: skip
@@ -133,7 +133,7 @@ def _student(work: Workspace, found: Evidence, candidate: Candidate, measured: M
     return {
         "name": candidate.name, "kind": candidate.spec.kind, "parameters": trained["parameters"], "size_bytes": artifact.size_bytes,
         "artifact": {"path": f"students/{candidate.name}/artifact", "precision": artifact.precision, "sha256": artifact.sha256},
-        "before_export": {"quality": {metric: trained["history"]["best_score"]}, "on": "validation"},
+        "before_export": {"quality": {metric: trained["history"]["kept_score"]}, "on": "validation"},
         **told, **_speed(measured["measured"][candidate.name]),
         "speedup": {"throughput": ratio["throughput"], "latency_p95": ratio["latency_p95"]} if ratio else None,
         "compression": facts["size_bytes"] / artifact.size_bytes if facts.get("size_bytes") else None,
@@ -194,6 +194,10 @@ def _cost(work: Workspace, found: Evidence, before: Mapping[str, Any]) -> dict[s
     now, past = asdict(work.usage), before.get("cost", {})
     seconds = {**past.get("seconds", {}), **{name: round(took, 2) for name, took in work.log.seconds.items()}}
     total = {name: past.get(name, 0) + now[name] for name in names}
+    # Killed invocations wrote no report: the ledger knows their calls. It may lie elsewhere by now, and know less.
+    ledger = work.spent()
+    total |= {"teacher_calls": max(past.get("teacher_calls", 0), ledger["calls"]), "possibly_paid": max(past.get("possibly_paid", 0), ledger["possibly_paid"])}
+    total["usd"] = total["teacher_calls"] * work.price
     return {**total, "seconds": seconds, "last": {name: now[name] for name in ("teacher_calls", "cached_calls")}}
 
 

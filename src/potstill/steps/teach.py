@@ -41,7 +41,10 @@ class Teaching:
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
         store = load("potstill.labels.store:LabelStore")(storage.home() / "labels", log=self.work.log)
-        answers = load("potstill.labels.ask:ask")(self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote)
+        answers = load("potstill.labels.ask:ask")(
+            self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote, run=self.work.run,
+            budget=self._budget(),
+        )  # fmt: skip
         if count:
             self.work.usage += answers.usage
         return answers
@@ -55,6 +58,14 @@ class Teaching:
         if places:
             out[places] = answers.array([examples[i].id for i in places], LOGPROBS)
         return out
+
+    def _budget(self) -> int | None:
+        """Return how many calls the recipe's ``max_cost_usd`` still allows; None where calls are free or nothing is set."""
+        required = self.work.recipe.requirement
+        if not self.work.price or required is None or required.max_cost_usd is None:
+            return None
+        spent = self.work.spent()
+        return int(required.max_cost_usd / self.work.price + 1e-6) - spent["calls"] - spent["possibly_paid"]
 
     @property
     def _remote(self) -> bool:
