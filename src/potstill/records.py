@@ -128,6 +128,10 @@ class Split:
     def digest(self) -> str:
         return rows_digest(self.examples)
 
+    @property
+    def groups(self) -> np.ndarray | None:
+        return group_numbers(self.examples)
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -161,6 +165,13 @@ class SealedSplit:
         if rows_digest(rows) != self.digest:
             raise SealedError("the test rows are not those that were registered", place=str(registration.path))
         return rows
+
+
+def group_numbers(examples: Sequence[Example]) -> np.ndarray | None:
+    """Return the rows' groups as integers *Shape:* (rows,), None where a row has none."""
+    if any(example.group is None for example in examples):
+        return None
+    return np.unique([str(example.group) for example in examples], return_inverse=True)[1]
 
 
 def rows_digest(examples: Sequence[Example]) -> str:

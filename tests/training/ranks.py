@@ -38,6 +38,7 @@ def run(folder: Path, processes: int, *, expect: int = 0, **options) -> dict:
 def main(folder: Path, *, count: int = 13, dropout: float = 0.0, stop_at: int = 0, **changes) -> None:
     import torch
 
+    from potstill.evaluation.statistics import Score
     from potstill.training import loop
     from tests.training import toy
 
@@ -58,7 +59,7 @@ def main(folder: Path, *, count: int = 13, dropout: float = 0.0, stop_at: int = 
         term.module.double()
 
     def judge(trained):
-        return float((loop.predict(trained, given.items).argmax(1) == given.gold).mean()) + 0.01 * int(rank)  # ranks that disagree
+        return Score(float((loop.predict(trained, given.items).argmax(1) == given.gold).mean()) + 0.01 * int(rank))  # ranks that disagree
 
     def progress(done, total, detail):
         if done == stop_at:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from potstill import storage
 from potstill.errors import UserError
+from potstill.evaluation.statistics import Score
 from potstill.objectives.build import LOGPROBS
 from potstill.records import Want
 from potstill.runlog import RunLog
@@ -26,10 +27,10 @@ ROWS = rows()
 
 
 def train(scratch, *, student=None, evaluate=None, given=ROWS, learnt=None, **changes):
-    student = student or Toy()
+    student, judge = student or Toy(), evaluate or agreement
     progress, log = changes.pop("progress", lambda *_: None), changes.pop("log", None)
     history = loop.train(
-        student, given, terms=learnt or terms(), spec=spec(**changes), evaluate=evaluate or agreement, scratch=scratch,
+        student, given, terms=learnt or terms(), spec=spec(**changes), evaluate=lambda trained: Score(*np.atleast_1d(judge(trained)).tolist()), scratch=scratch,
         progress=progress, log=log,
     )  # fmt: skip
     return student, history
@@ -50,7 +51,7 @@ def same(one, other):
 def test_it_learns(tmp_path):
     before = agreement(Toy())
     student, history = train(tmp_path, steps=200, learning_rate=3e-2, patience=8, evaluations=8)
-    assert agreement(student) == history.best_score >= before + 0.3
+    assert agreement(student) == history.kept_score >= before + 0.3
     assert history.terms["logits"][-1] < 0.7 * history.terms["logits"][0]
     assert set(history.terms) == {"logits", "hidden", "hard"}
     assert all(len(means) == len(history.evaluations) for means in history.terms.values())
@@ -74,19 +75,28 @@ def test_the_best_weights_are_kept_and_nothing_after_them(tmp_path):
         return [0.1, 0.9, 0.3][len(seen) - 1]
 
     student, history = train(tmp_path, evaluate=judge)
-    assert history.best_step == 8
+    assert history.kept_step == 8
     assert same(weights(student), seen[1])
     assert not same(seen[1], seen[2])
 
 
-def test_the_first_of_equals_is_kept(tmp_path):
-    assert train(tmp_path, evaluate=lambda student: 0.5)[1].best_step == 4
+@pytest.mark.parametrize(("error", "kept"), [(0.0, 4), (0.04, 4), (0.06, 12), (0.7, 12)])
+def test_of_weights_that_validation_can_not_tell_apart_the_latest_are_kept(tmp_path, error, kept):
+    looks = iter([(0.9, error), (0.3, 0.0), (0.85, 0.0)])
+    history = train(tmp_path, evaluate=lambda student: next(looks))[1]
+    assert (history.kept_step, history.best_score, history.best_error) == (kept, 0.9, error)
+    assert history.kept_score == (0.9 if kept == 4 else 0.85)
+
+
+def test_the_last_of_equals_is_kept(tmp_path):
+    assert train(tmp_path, evaluate=lambda student: 0.5)[1].kept_step == 12
 
 
 @pytest.mark.parametrize(("patience", "stop"), [(1, 8), (2, 12), (9, 40)])
-def test_patience_ends_a_training_that_gains_nothing(tmp_path, patience, stop):
-    history = train(tmp_path, steps=40, evaluations=10, patience=patience, evaluate=lambda student: 0.5)[1]
-    assert (history.steps, history.best_step, history.stopped_early) == (stop, 4, stop < 40)
+def test_patience_ends_a_training_that_gets_worse(tmp_path, patience, stop):
+    looks = iter([0.5] + 9 * [0.4])
+    history = train(tmp_path, steps=40, evaluations=10, patience=patience, evaluate=lambda student: next(looks))[1]
+    assert (history.steps, history.kept_step, history.stopped_early) == (stop, 4, stop < 40)
 
 
 @pytest.mark.parametrize(("steps", "evaluations"), [(12, 3), (10, 8), (15, 8), (3, 8), (1, 1), (100, 7)])

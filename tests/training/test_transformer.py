@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from potstill.errors import UserError
+from potstill.evaluation.statistics import Score
 from potstill.objectives.build import LOGPROBS
 from potstill.objectives.build import build as build_terms
 from potstill.records import Answered, Example, Head
@@ -54,7 +55,7 @@ def spec(**changes):
 def test_a_student_of_all_layers_meets_its_teacher_token_by_token(source, tmp_path):
     """Rows of unequal length, shuffled: a hidden state beside the wrong token could not give 0 (float16 answers: nearly)."""
     student, terms, rows = lesson(source, 4)
-    history = loop.train(student, rows, terms=terms, spec=spec(steps=4, evaluations=1, learning_rate=0.0), evaluate=lambda s: 0.0, scratch=tmp_path)
+    history = loop.train(student, rows, terms=terms, spec=spec(steps=4, evaluations=1, learning_rate=0.0), evaluate=lambda s: Score(0.0), scratch=tmp_path)
     assert history.terms["hidden"][0] < 1e-5
 
 
@@ -63,14 +64,14 @@ def test_half_a_teacher_learns_to_agree_with_it(source, tmp_path):
     told = np.concatenate(rows.teacher[LOGPROBS]).argmax(1)
 
     def agreement(student):
-        return float((loop.predict(student, rows.items).argmax(1) == told).mean())
+        return Score(float((loop.predict(student, rows.items).argmax(1) == told).mean()))
 
     history = loop.train(student, rows, terms=terms, spec=spec(), evaluate=agreement, scratch=tmp_path)
-    assert history.best_score >= 0.9
+    assert history.kept_score >= 0.9
     assert history.terms["hidden"][-1] < 0.7 * history.terms["hidden"][0]
 
 
 def test_a_student_that_reads_less_than_its_teacher_can_not_learn_its_states(source, tmp_path):
     student, terms, rows = lesson(source, 2, max_length=6)
     with pytest.raises(UserError, match="same max_length"):
-        loop.train(student, rows, terms=terms, spec=spec(), evaluate=lambda s: 0.0, scratch=tmp_path)
+        loop.train(student, rows, terms=terms, spec=spec(), evaluate=lambda s: Score(0.0), scratch=tmp_path)

@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 from scipy.special import log_softmax, rel_entr
 
+from potstill.evaluation.statistics import Score
 from potstill.objectives.build import LOGPROBS
 from potstill.records import Want
 from potstill.training import loop
@@ -16,7 +17,7 @@ from tests.training import toy
 from tests.training.ranks import run
 
 
-def train(scratch, *, student=None, given=None, learnt=None, evaluate=lambda student: 0.0, **changes):
+def train(scratch, *, student=None, given=None, learnt=None, evaluate=lambda student: Score(0.0), **changes):
     student = student or toy.Toy()
     history = loop.train(
         student, given or toy.rows(), terms=learnt or toy.terms(), spec=toy.spec(**{"patience": 99, **changes}), evaluate=evaluate,
@@ -105,7 +106,7 @@ def test_trap_39_every_training_batch_is_in_train_mode_and_no_validation_batch(t
         student.forward({"ids": torch.ones(1, 1, dtype=torch.int64)})
         loop.predict(student, toy.rows().items)
         judged.clear()
-        return 0.0
+        return Score(0.0)
 
     steps = 2 * -(-len(toy.rows()) // 8)
     train(tmp_path, student=student, evaluate=judge, steps=steps, evaluations=4)

@@ -13,7 +13,7 @@ import numpy as np
 from .. import storage
 from ..cache import Stage
 from ..lookup import load
-from ..records import Artifact, Example
+from ..records import Artifact, Example, group_numbers
 from ..workspace import Workspace
 from .data import Data
 from .learn import Model
@@ -133,13 +133,6 @@ def registered_order(work: Workspace, found: Sequence[Candidate], standing: Stag
     return [c.name for c in sorted(found, key=lambda c: (behind(c), c.artifact.size_bytes, c.name))]
 
 
-def numbered(rows: Sequence[Example]) -> np.ndarray | None:
-    """Return the rows' groups as integers *Shape:* (rows,), None where a row has none."""
-    if any(row.group is None for row in rows):
-        return None
-    return np.unique([str(row.group) for row in rows], return_inverse=True)[1]
-
-
 @dataclass(frozen=True)
 class Opened:
     """The test rows after they were opened: gold, and what everyone said of them; a row of NaN where there was no answer."""
@@ -154,7 +147,7 @@ class Opened:
     @property
     def groups(self) -> np.ndarray | None:
         """The rows' groups as integers *Shape:* (rows,), None where they have none."""
-        return numbered(self.rows)
+        return group_numbers(self.rows)
 
 
 def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate], standing: Stage) -> Opened:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import storage
 from ..cache import Stage
+from ..evaluation import statistics
 from ..lookup import load
 from ..records import Artifact, Example, Want
 from ..workspace import Workspace
@@ -142,8 +143,11 @@ class _Training:
         student.save(folder / "model")
         storage.write_json(
             folder / "result.json",
-            {"history": history.as_json(), "left_out": left_out, "rows": len(rows), "parameters": student.parameters, "plan": self.plan},
-        )
+            {
+                "history": history.as_json(), "left_out": left_out, "rows": len(rows), "parameters": student.parameters, "plan": self.plan,
+                "source": storage.sha256_folder(self.source) if self.source else None,
+            },
+        )  # fmt: skip
 
     def _terms(self, student: Any) -> tuple[list[Any], list[str]]:
         shape = self.teaching.teacher.facts() if self.arm == "distilled" else {}
@@ -170,7 +174,7 @@ class _Training:
         rows = self.data.validation.examples
         items: list[Any] = []
 
-        def judge(student: Any) -> float:
+        def judge(student: Any) -> statistics.Score:
             if not items:
                 items.extend(student.preprocess.encode([row.fields for row in rows]))
             logprobs = load("potstill.training.loop:predict")(student, items)
@@ -179,16 +183,15 @@ class _Training:
         return judge
 
 
-def score(work: Workspace, data: Data, teaching: Teaching, logprobs: np.ndarray) -> float:
+def score(work: Workspace, data: Data, teaching: Teaching, logprobs: np.ndarray) -> statistics.Score:
     """Return how good validation answers are, higher better: the main metric on gold, else the agreement with the teacher."""
     rows = data.validation.examples
     if data.has_gold:
-        metric = main_metric(work, data)
-        value = float(metric.combine(metric.statistics(work.task.encode(rows, data.head), logprobs).sum(axis=0)))
-        return value if metric.higher_is_better else -value
+        return statistics.score(main_metric(work, data), work.task.encode(rows, data.head), logprobs, data.validation.groups)
     taught = teaching.logprobs(rows, count=False)
     known = np.isfinite(taught).all(axis=1)
-    return float((work.task.decide(taught[known]) == work.task.decide(logprobs[known])).mean())
+    groups = data.validation.groups
+    return statistics.share(work.task.decide(taught[known]) == work.task.decide(logprobs[known]), None if groups is None else groups[known])
 
 
 def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: Stage, arm: Arm, seed: int) -> Stage:
@@ -201,7 +204,7 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
             validation, calibration = ([row.fields for row in split] for split in (data.validation, data.calibration))
 
             def judge(predictor: Any) -> float:
-                return score(work, data, teaching, predictor.predict(validation))
+                return score(work, data, teaching, predictor.predict(validation)).value
 
             artifact, ladder = load("potstill.export.ladder:export")(
                 student, folder / "artifact", precision=options.precision, score=judge, max_loss=options.max_quality_loss,
@@ -211,7 +214,7 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
             logprobs = {"validation": predictor.predict(validation), "calibration": predictor.predict(calibration)}
             save_arrays(folder / "logprobs.npz", logprobs)
             result = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")}
-            storage.write_json(folder / "result.json", {**result, **ladder, "score": score(work, data, teaching, logprobs["validation"])})
+            storage.write_json(folder / "result.json", {**result, **ladder, "score": score(work, data, teaching, logprobs["validation"]).value})
 
     inputs = {
         "trained": trained.fingerprint, "export": options.model_dump(mode="json"), "validation": data.validation.digest,

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..contracts import Metric, Progress, Task, silent
+from ..contracts import Progress, Task, silent
 from ..errors import DataError
+from ..evaluation.statistics import score
 from ..objectives.build import build as build_terms
-from ..records import Example, Field, Head, Split
+from ..records import Example, Field, Head, Split, group_numbers
 from ..runlog import RunLog
 from ..students.architectures import learning_rate
 from ..students.protocol import LoopStudent, Output
@@ -30,8 +31,6 @@ from .records import LoopSpec, TrainingRows
 if TYPE_CHECKING:
     from ..serving.preprocess import Item, Preprocess
 
-TIE = 1e-6  # of the mean log-likelihood, added to the metric: decides between epochs that are equally good
-
 
 def adapt(
     spec: Any, train: Split, validation: Split, head: Head, *, task: Task, source: Path, fields: Sequence[str], folder: Path, scratch: Path,
@@ -39,8 +38,8 @@ def adapt(
 ) -> dict[str, Any]:  # fmt: skip
     """Write to ``folder`` a sequence classifier of ``transformers`` made from the model in ``source``; return what happened, as JSON.
 
-    ``spec`` is the recipe's teacher; its ``adapt`` says how. The weights kept are those of the epoch that the task's main
-    metric likes best on ``validation``. Interrupted, it goes on from the last epoch, from ``scratch``. Raises
+    ``spec`` is the recipe's teacher; its ``adapt`` says how. The weights kept are those of the last epoch that the task's
+    main metric can't tell from the best on ``validation``. Interrupted, it goes on from the last epoch, from ``scratch``. Raises
     :class:`DataError` where no row has gold, and :class:`UserError` for a model that can't be used.
     """
     rows, judged = _gold(train), _gold(validation)
@@ -55,10 +54,10 @@ def adapt(
         teacher_width=0, seed=seed,
     )  # fmt: skip
     metric = next(iter(task.metrics(head).values()))
-    gold = task.encode(judged, head)
+    gold, groups = task.encode(judged, head), group_numbers(judged)
     history = loop.train(
         student, TrainingRows(items, task.encode(rows, head)), terms=terms, spec=plan, scratch=scratch, progress=progress, log=log,
-        evaluate=lambda trained: score(metric, gold, loop.predict(trained, held)),
+        evaluate=lambda trained: score(metric, gold, loop.predict(trained, held), groups),
     )  # fmt: skip
     whole.save_model(folder)
     return {
@@ -74,13 +73,6 @@ def _gold(split: Split) -> list[Example]:
         words = f"no {split.name} row has a gold label, and adapting the teacher needs them"
         raise DataError(words, place=f"data.{split.name}", remedy="label some, or leave out `teacher.adapt`")
     return rows
-
-
-def score(metric: Metric, gold: np.ndarray, logprobs: np.ndarray) -> float:
-    """Return the metric, higher better, with a breath of log-likelihood. *Shapes:* gold (rows,), log-probabilities (rows, classes)."""
-    value = float(metric.combine(metric.statistics(gold, logprobs).sum(0)))
-    likelihood = float(np.maximum(logprobs[np.arange(len(gold)), gold], -100).mean())
-    return (value if metric.higher_is_better else -value) + TIE * likelihood
 
 
 def _plan(spec: Any, rows: int, width: int, seed: int, threads: int | None) -> LoopSpec:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .. import rng, storage
 from ..contracts import Progress, silent
 from ..errors import UserError
+from ..evaluation.statistics import Score
 from ..objectives.build import Term
 from ..runlog import RunLog
 from ..students.protocol import LoopStudent
@@ -27,7 +28,7 @@ from .records import History, LoopSpec, TrainingRows
 
 __all__ = ["predict", "train"]
 
-Judge = Callable[[LoopStudent], float]
+Judge = Callable[[LoopStudent], Score]
 PEEK = 20  # steps between two reads of the running loss: each read makes a GPU wait
 
 
@@ -35,7 +36,7 @@ def train(
     student: LoopStudent, rows: TrainingRows, *, terms: Sequence[Term], spec: LoopSpec, evaluate: Judge, scratch: Path,
     progress: Progress = silent, log: RunLog | None = None,
 ) -> History:  # fmt: skip
-    """Train ``student`` in place and leave it with the weights that ``evaluate`` (higher is better) liked best, in eval mode.
+    """Train ``student`` in place and leave it in eval mode, with the latest weights that ``evaluate`` can't tell from the best.
 
     The loss of a step is the sum over terms of weight * sum / count, counted over the whole step: micro-batches and processes
     change nothing. A checkpoint in ``scratch`` at every evaluation; called again after a kill, the loop goes on from the last
@@ -73,7 +74,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     stepper: torch.optim.Optimizer  # the optimizer as accelerate hands it out
     history: History = field(default_factory=History)
-    best: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Tensor] = field(default_factory=dict)
     detail: str = ""
 
     def __post_init__(self) -> None:
@@ -98,7 +99,7 @@ class _Run:
             elif self.history.steps % PEEK == 0:
                 self._describe(float(self.means.cpu() @ self.weights) / self._since())
             self.progress(self.history.steps, self.spec.steps, self.detail)
-        checkpoint.put(self.student.module, self.best)
+        checkpoint.put(self.student.module, self.kept)
 
     # ------------------------------------------------------------------------------------------------------ one step
     def _batches(self, start: int) -> Iterator[np.ndarray]:
@@ -137,23 +138,22 @@ class _Run:
 
     # ---------------------------------------------------------------------------------------------------- evaluation
     def _look(self, seconds: float) -> None:
-        """Evaluate, keep the weights if they are the best yet, decide whether to stop, write a checkpoint."""
+        """Evaluate, keep the weights if none are better, decide whether to stop, write a checkpoint."""
         history = self.history
         self.student.module.eval()
         with torch.no_grad():
-            score = float(broadcast(torch.tensor(self.evaluate(self.student), dtype=torch.float64, device=self.accelerator.device)))
+            score = Score(*broadcast(torch.tensor(self.evaluate(self.student), dtype=torch.float64, device=self.accelerator.device)).tolist())
         self.learner.train()
         means = self.accelerator.reduce(self.means.clone(), "sum").cpu() / self._since()
         loss = float(means @ self.weights)
-        if not np.isfinite([loss, score]).all():
-            words = f"training diverged by step {history.steps}: loss {loss:.4g}, validation {score:.4g}"
+        if not np.isfinite([loss, *score]).all():
+            words = f"training diverged by step {history.steps}: loss {loss:.4g}, validation {score.value:.4g}"
             raise UserError(words, place="training", remedy="lower the learning rate, or set training.precision to fp32")
         self.means.zero_()
         for term, mean in zip(self.learner.terms, means.tolist()):
             history.terms.setdefault(term.name, []).append(mean)
-        history.evaluations.append((history.steps, loss, score))
-        if history.best_score is None or score > history.best_score:
-            history.best_score, history.best_step, self.best = score, history.steps, checkpoint.copy(self.student.module)
+        if history.look(history.steps, loss, score):
+            self.kept = checkpoint.copy(self.student.module)
         history.stopped_early = history.stale >= self.spec.patience and history.steps < self.spec.steps
         history.seconds = seconds
         self._describe(loss)
@@ -182,7 +182,7 @@ class _Run:
         if self.accelerator.is_main_process:
             checkpoint.save(
                 self.scratch, plan=self.plan, state=self.history.as_json(), student=self.student.module, beside=self.learner.beside,
-                optimizer=self.optimizer, random=random, best=None if self.history.best_step == self.history.steps else self.best,
+                optimizer=self.optimizer, random=random, best=None if self.history.kept_step == self.history.steps else self.kept,
             )  # fmt: skip
         self.accelerator.wait_for_everyone()
 
@@ -192,7 +192,7 @@ class _Run:
         )
         if found is None:
             return
-        self.history, self.best = History.of(found.state), found.best
+        self.history, self.kept = History.of(found.state), found.best
         torch.set_rng_state(found.random["cpu"][self.accelerator.process_index].clone())  # torch reads a slice from its storage's start
         if "cuda" in found.random:
             torch.cuda.set_rng_state(found.random["cuda"][self.accelerator.process_index].clone(), self.accelerator.device)

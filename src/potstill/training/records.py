@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..evaluation.statistics import Score
 from ..records import Want
 
 
@@ -68,14 +69,16 @@ class LoopSpec:
 
 @dataclass
 class History:
-    """What happened: ``evaluations`` are (step, mean training loss since the last, score); ``best_step`` is whose weights were kept.
+    """What happened: ``evaluations`` are (step, mean training loss since the last, score); ``kept_step`` is whose weights were kept.
 
     ``terms`` holds for each term its unweighted means, one for each evaluation: the loss is their sum by weight.
     """
 
     steps: int = 0
-    best_step: int = 0
+    kept_step: int = 0
+    kept_score: float | None = None
     best_score: float | None = None
+    best_error: float = 0.0
     evaluations: list[tuple[int, float, float]] = field(default_factory=list)
     stopped_early: bool = False
     seconds: float = 0.0
@@ -92,5 +95,19 @@ class History:
 
     @property
     def stale(self) -> int:
-        """Evaluations since the best one."""
-        return sum(1 for step, *_ in self.evaluations if step > self.best_step)
+        """Evaluations since the one whose weights were kept."""
+        return sum(1 for step, *_ in self.evaluations if step > self.kept_step)
+
+    def look(self, step: int, loss: float, score: Score) -> bool:
+        """Book an evaluation; return whether its weights are to be kept: those of the latest within one standard error of the best.
+
+        The rate falls as training goes on, and weights settle: of two that validation can't tell apart the later are the better
+        ones. The highest of several noisy scores would be mostly noise (figures in docs/log.md).
+        """
+        self.evaluations.append((step, loss, score.value))
+        if self.best_score is None or score.value > self.best_score:
+            self.best_score, self.best_error = score
+        keep = score.value >= self.best_score - self.best_error
+        if keep:
+            self.kept_step, self.kept_score = step, score.value
+        return keep
