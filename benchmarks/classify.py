@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from potstill import quickstart
 
@@ -78,6 +79,33 @@ def convert(name: str, source: Path, folder: Path) -> Path:
     return recipe
 
 
+def summary(report: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a report, none of its texts: those are the user's copy of somebody's data."""
+    told = (
+        "name",
+        "kind",
+        "parameters",
+        "size_bytes",
+        "quality",
+        "quality_drop",
+        "retention",
+        "fidelity",
+        "gain_floor",
+        "latency_ms",
+        "speedup",
+        "checks",
+        "meets",
+    )
+    students = [
+        {name: student[name] for name in told} | {"control": student["control"], "precision": student["artifact"]["precision"]}
+        for student in report["students"]
+    ]
+    teacher = {name: report["teacher"][name] for name in ("parameters", "size_bytes", "quality", "latency_ms", "throughput_per_s")}
+    kept = {name: report[name] for name in ("metric", "seeds", "machine", "baselines", "requirement", "verdict")}
+    counts = {name: report["data"][name] for name in ("train", "validation", "calibration", "test", "unlabeled", "test_reads")}
+    return {**kept, "data": counts, "teacher": teacher, "students": students, "seconds": report["cost"]["seconds"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", choices=SETS)
@@ -95,7 +123,7 @@ def main() -> None:
         raise SystemExit(code)
     report = json.loads((work / "run" / "report.json").read_text("utf-8"))
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / f"classify-{options.set}.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    (HERE / "results" / f"classify-{options.set}.json").write_text(json.dumps(summary(report), indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
