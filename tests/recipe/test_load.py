@@ -30,7 +30,7 @@ def test_the_least_recipe_has_all_defaults(write, base, folder):
     assert recipe.rounds.count == 1
     assert recipe.rounds.first == "all"
     assert [s.kind for s in recipe.students] == ["transformer", "static", "ngram"]
-    assert [term.kind for term in recipe.objectives_of(recipe.students[0])] == ["logits"]
+    assert [term.kind for term in recipe.objectives_of(recipe.students[0])] == ["logits", "hard"]
     assert recipe.export.precision == "int8"
     assert recipe.seeds == [0]
     assert recipe.threads is None

@@ -32,7 +32,7 @@ class Recipe(Section):
     data: Data
     teacher: Teacher
     students: Annotated[list[AnyStudent], Field(min_length=1)]
-    objectives: Annotated[list[Objective], Field(min_length=1)] | None = None  # null: logits alone
+    objectives: Annotated[list[Objective], Field(min_length=1)] | None = None  # null: logits, and hard labels beside them
     rounds: Rounds = Rounds()
     requirement: Requirement | None = None
     export: Export = Export()
