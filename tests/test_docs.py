@@ -51,3 +51,8 @@ def test_no_registry_host_and_no_secret_stands_in_any_file():
     texts = {f: (ROOT / f).read_text("utf-8", "replace") for f in files if (ROOT / f).is_file() and f != "tests/test_docs.py"}
     hosts = re.compile(r"https?://(?:[\w.-]*pypi|files\.pythonhosted|registry\.npmjs|deb\.debian)", re.IGNORECASE)
     assert not [f for f, text in texts.items() if hosts.search(text)]
+
+
+def test_the_tables_are_those_of_the_results():
+    result = subprocess.run([sys.executable, "benchmarks/tables.py", "--check"], cwd=ROOT, check=False)
+    assert result.returncode == 0, "run: python benchmarks/tables.py"

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from potstill.errors import PotstillError, StoreError, TeacherError
+from potstill.errors import BudgetError, PotstillError, StoreError, TeacherError
 from potstill.labels import LabelStore, ask
 from potstill.records import Answered, Example, Failed, Refused, Usage, Want
 from potstill.runlog import RunLog
@@ -171,3 +171,19 @@ def test_ten_thousand_rows_are_read_quickly(tmp_path):
         took = time.perf_counter() - began
     assert array.shape == (10_000, 2)
     assert took < 1.5  # 0.1 s measured on a quiet core; the suite shares its cores
+
+
+def test_a_budget_is_never_passed_and_what_was_paid_for_is_kept(store):
+    rows, teacher = examples(20), Fake()
+    with pytest.raises(BudgetError, match="8 of 20 answers are there") as caught:
+        asks(store, teacher, rows, batch_size=5, budget=8, run="one")
+    assert caught.value.exit_code == 2
+    assert len(teacher.asked) == 8 == store.spent("one")["calls"]
+    answers = asks(store, teacher, rows, batch_size=5, budget=12, run="one")
+    assert (answers.usage.teacher_calls, answers.usage.cached_calls) == (12, 8)
+    assert len(teacher.asked) == 20 == len(set(teacher.asked))
+
+
+def test_a_used_up_budget_costs_nothing_where_all_answers_are_held(store):
+    asks(store, Fake(), examples(6))
+    assert asks(store, Fake(), examples(6), budget=0).usage == Usage(cached_calls=6)

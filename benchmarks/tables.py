@@ -1,0 +1,103 @@
+"""Write ``docs/benchmarks.md`` from what the scripts left in ``benchmarks/results``; ``--check`` only says whether it is current."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+TITLES = {"sst2": "SST-2: sentiment of sentences", "trec": "TREC: what a question asks for"}
+HEAD = """# What was measured
+
+Written by `benchmarks/tables.py` from `benchmarks/results`; a test holds the two together. Intervals in brackets are two-sided 95 %.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    lines = [HEAD]
+    for name, title in TITLES.items():
+        path = HERE / "results" / f"classify-{name}.json"
+        if path.is_file():
+            lines += [*_classified(name, title, json.loads(path.read_text("utf-8"))), ""]
+    path = HERE / "results" / "simulate_verdict.json"
+    if path.is_file():
+        lines += [*_simulated(json.loads(path.read_text("utf-8"))), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+# ------------------------------------------------------------------------------------------------- students on real sets
+def _classified(name: str, title: str, found: Mapping[str, Any]) -> Iterator[str]:
+    data, teacher, machine, required = (found[part] for part in ("data", "teacher", "machine", "requirement"))
+    metric = found["metric"]
+    yield f"## {title}"
+    yield ""
+    yield f"`python benchmarks/classify.py {name} --from DIR`: {data['train']:,} gold rows, {data['unlabeled']:,} in the pool, {data['test']:,} test rows;"
+    yield f"seeds {', '.join(map(str, found['seeds']))}; {machine['cpu']}, {machine['threads']} thread{'s' * (machine['threads'] > 1)}."
+    floor = next((b for b in found["baselines"] if b["name"] != "majority"), None)
+    yield (
+        f"Teacher: {metric} {teacher['quality'][metric]:.3f}, {teacher['size_bytes'] / 1e6:.0f} MB, {teacher['throughput_per_s']:,.0f} texts/s."
+        + (f" {floor['name']}: {floor['quality'][metric]:.3f}." if floor else "")
+    )
+    yield ""
+    yield f"| student | {metric} | retention | gain over its control | gain over the floor | speed-up | MB | p95, ms | meets |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for student in found["students"]:
+        quality = "-" if student["quality"] is None else f"{student['quality'][metric]:.3f}"
+        control = student["control"]["gain"] if student["control"] else None
+        speed = student["speedup"]["throughput"] if student["speedup"] else None
+        cells = (
+            f"{student['name']} ({student['precision']})", quality, _percent(student["retention"]), _points(control), _points(student["gain_floor"]),
+            "-" if speed is None else f"{speed['value']:.1f} [{speed['low']:.1f}, {speed['high']:.1f}]", f"{student['size_bytes'] / 1e6:.1f}",
+            f"{student['latency_ms']['p95']:.2f}", {True: "yes", False: "no", None: "not tested"}[student["meets"]],
+        )  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    allowed, verdict = required["quality"], found["verdict"]
+    yield f"Verdict for a drop of at most {100 * allowed['max_drop']:g} points at {allowed['confidence']:.0%} confidence: **{verdict['decision']}**."
+    yield from (f"- {reason}" for reason in verdict["reasons"])
+
+
+def _percent(found: Mapping[str, float] | None) -> str:
+    return "-" if found is None else f"{found['value']:.1%} [{found['low']:.1%}, {found['high']:.1%}]"
+
+
+def _points(found: Mapping[str, float] | None) -> str:
+    return "-" if found is None else f"{100 * found['value']:+.1f} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+
+
+# --------------------------------------------------------------------------------------------------------- the verdict
+def _simulated(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "## How often the verdict is wrong"
+    yield ""
+    yield f"`python benchmarks/simulate_verdict.py`: {found['draws']:,} simulated test sets of each situation, {found['confidence']:.0%} confidence. A false"
+    yield "ship is a student truly at the edge of what is allowed (or worse) that ships; the bound is the 99 % lower one of its rate. Power is how often a"
+    yield "student ships with the number of rows that `rows_needed` gave, 80 % promised; the bound there is the half-width of the 99 % interval."
+    by_claim: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for line in found["lines"]:
+        by_claim[line["claim"]].append(line)
+    for claim, lines in by_claim.items():
+        yield ""
+        yield f"| {claim} | n | draws | shipped | bound | promised | holds |"
+        yield "|---|---|---|---|---|---|---|"
+        for line in lines:
+            holds = "yes" if line["holds"] else "**no**"
+            rates = f"{line['shipped']:.1%} | {line['bound']:.1%} | {line['promised']:.0%}"
+            yield f"| {line['situation']} | {line['n']:,} | {line['draws']:,} | {rates} | {holds} |"
+
+
+def main(arguments: list[str]) -> int:
+    made = page()
+    if "--check" in arguments:
+        return int(not PAGE.is_file() or PAGE.read_text("utf-8") != made)
+    PAGE.write_text(made, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
