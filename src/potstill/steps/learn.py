@@ -83,7 +83,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
         with work.log.stage(f"train.{spec.name}.{arm}.{seed}", title):
             _Training(work, data, teaching, spec, arm, seed, source, plan, terms).run(rows, folder, scratch)
 
-    return work.cache.get(f"train.{spec.name}.{arm}.{seed}", inputs, make)
+    return work.cache.get(f"train.{spec.name}.{arm}.{seed}", inputs, make, version=2)
 
 
 def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path | None:

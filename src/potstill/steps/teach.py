@@ -99,7 +99,7 @@ def adapt(work: Workspace, data: Data) -> Teaching:
         "adapt": spec.adapt.model_dump(mode="json"), "max_length": spec.max_length, "weights": weights, "train": data.train.digest,
         "validation": data.validation.digest, "labels": data.head.labels, "seed": work.recipe.seeds[0],
     }  # fmt: skip
-    stage = work.shared.get("adapt", inputs, make)
+    stage = work.shared.get("adapt", inputs, make, version=2)
     return Teaching(work, data, source, stage.folder / "model", stage, storage.digest(_asked(spec), stage.fingerprint, data.head.labels))
 
 
