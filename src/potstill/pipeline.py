@@ -55,7 +55,7 @@ def _run(work: Workspace, until: Until | None) -> Run:
     if until == "measure":
         return Run(work.folder, steps.baseline(work, data, teaching, standing))
 
-    lesson, rounds = steps.label_in_rounds(work, data, teaching)  # each answer asked once, ever
+    lesson, rounds = steps.label_in_rounds(work, data, teaching, standing)  # each answer asked once, ever
     if until == "label":
         return Run(work.folder)
 

@@ -65,7 +65,7 @@ def _stages(recipe: Any, until: str | None) -> Iterator[tuple[str, float]]:
         last = number == recipe.rounds.count - 1
         if until == "label" and last:
             return
-        for student in recipe.students:
+        for student in recipe.students if last else recipe.students[:1]:  # the scout
             for seed in recipe.seeds if last else recipe.seeds[:1]:
                 for arm in ("distilled", "control") if last else ("distilled",):
                     yield f"train.{student.name}.{arm}.{seed}", SECONDS[f"train.{student.kind}"]

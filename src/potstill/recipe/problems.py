@@ -21,7 +21,6 @@ LATER: Mapping[str, Sequence[str | None]] = {
     "students.kind": ("convolutional", "recurrent", "trees"),
     "objectives.kind": ("attention", "relation", "contrastive", "rationale", "sequence"),
     "students.objectives.kind": ("attention", "relation", "contrastive", "rationale", "sequence"),
-    "rounds.choose": ("near_disagreements",),
     "export.format": ("gguf", "openvino", "coreml"),
     "engine": ("ray",),
     "search": (None,),

@@ -74,6 +74,9 @@ class Recipe(Section):
             yield Finding(("seeds",), f"{self.seeds} must be one or more different whole numbers")
         if self.rounds.count > 1 and self.data.unlabeled is None:
             yield Finding(("rounds", "count"), f"{self.rounds.count} rounds need a pool to choose rows from", "give data.unlabeled")
+        if self.rounds.choose == "near_disagreements" and not isinstance(self.teacher, ModelTeacher):
+            remedy = "choose: uncertain needs the student alone"
+            yield Finding(("rounds", "choose"), f"a teacher of kind '{self.teacher.kind}' has no vectors, so nothing lies near to anything", remedy)
 
     def _names(self) -> Iterator[Finding]:
         seen: dict[str, int] = {}

@@ -22,7 +22,10 @@ class Rounds(Section):
     count: Annotated[int, Field(ge=1, le=100)] = 1
     first: Annotated[Literal["all"] | int, BeforeValidator(_first)] = "all"
     each: Annotated[int, Field(ge=1)] = 1000
-    choose: Literal["uncertain", "random"] = "uncertain"
+    choose: Literal["uncertain", "near_disagreements", "random"] = "uncertain"
+    stop: bool = True  # once the requirement is met on validation, or `patience` rounds in a row bring nothing
+    patience: Annotated[int, Field(ge=1)] = 2
+    random_arm: bool | None = None  # label and train on as many rows at random, to show what choosing was worth; null: where answers are free
 
     @model_validator(mode="before")
     @classmethod
@@ -39,4 +42,6 @@ class Rounds(Section):
         if self.count > 1 and self.first == "all":
             remedy = f"give the first round a number of rows: first: {self.each}"
             refuse([Finding(("first",), f"all of the pool in the first round leaves none for the other {self.count - 1}", remedy)])
+        if self.random_arm and self.choose == "random":
+            refuse([Finding(("random_arm",), "the rows are chosen at random: a random arm beside them shows nothing", "leave one of the two out")])
         return self

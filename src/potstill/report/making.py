@@ -7,7 +7,7 @@ from typing import Any
 
 from . import words
 from .markup import Child, Html, el, section
-from .tables import Column, table
+from .tables import Column, figure_cell, table
 from .view import View
 
 Model = Mapping[str, Any]
@@ -65,10 +65,29 @@ def _seeds(view: View) -> Html | None:
 
 
 def _rounds(view: View) -> Html | None:
-    def row(student: Model, number: int, one: Model) -> list[Child]:
-        reached = words.quality(view.metric, words.value(one.get("quality")))
-        return [student["name"], str(number), words.number(words.value(one.get("labels"))), reached, words.number(words.value(one.get("usd")), 2)]
+    """Return what each round asked, reached and gained, and the arm of rows at random beside the last."""
 
-    rows = [row(s, i, one) for s in view.students if len(s.get("rounds") or ()) > 1 for i, one in enumerate(s["rounds"], 1)]
-    columns = [Column("Rounds"), *(Column(title, "number") for title in ("Round", "Labels", "Validation", "USD"))]
+    def row(student: Model, number: str, one: Model, gain: Any) -> list[Child]:
+        reached = words.quality(view.metric, words.value(one.get("quality")))
+        return [student["name"], number, words.number(words.value(one.get("labels"))), reached, _gain(view.metric, gain), one.get("stopped") or ""]
+
+    rows: list[list[Child]] = []
+    for student in view.students[:1]:  # the scout: the others learn after the last round
+        done = student.get("rounds") or ()
+        rows += [row(student, str(i), one, one.get("gain")) for i, one in enumerate(done, 1) if len(done) > 1]
+        if done and (arm := done[-1].get("random")):
+            rows.append(row(student, f"{len(done)}, at random", {**arm, "stopped": _worth(view.metric, arm["gain"])}, None))
+    columns = [Column("Rounds"), Column("Round"), *(Column(title, "number") for title in ("Labels", "Validation", "Gain")), Column("")]
     return table("By round", columns, rows) if rows else None
+
+
+def _gain(metric: str, found: Any) -> Child:
+    if words.value(found) is None:
+        return words.DASH
+    low, high = (words.difference(metric, end, signed=True, unit=False) for end in words.bounds(found) or (None, None))
+    return figure_cell(words.difference(metric, words.value(found), signed=True, unit=False), words.spread(low, high))
+
+
+def _worth(metric: str, gain: Any) -> str:
+    low, high = (words.difference(metric, end, signed=True, unit=False) for end in words.bounds(gain) or (None, None))
+    return f"choosing was worth {words.difference(metric, words.value(gain), signed=True)} ({words.spread(low, high)})"

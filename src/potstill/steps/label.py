@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 from .. import rng, storage
 from ..cache import Stage
 from ..lookup import load
@@ -69,18 +67,15 @@ def first(work: Workspace, data: Data) -> Lesson:
     return Lesson(data.train.examples, tuple(_shuffled(pool, 0)[:count]) if count < len(pool) else pool)
 
 
-def choose(work: Workspace, data: Data, lesson: Lesson, logprobs: np.ndarray | None) -> list[Example]:
-    """Return the next round's rows: those of the remaining pool where the student is least sure, or any.
-
-    ``logprobs`` *Shape:* (pool, classes), the student's, on all of the pool in order; None chooses at random.
-    """
+def remaining(data: Data, lesson: Lesson) -> list[Example]:
+    """Return the rows of the pool that the teacher was not asked about."""
     taken = {row.id for row in lesson.labeled}
-    left = [i for i, row in enumerate(data.unlabeled) if row.id not in taken]
-    if logprobs is None:
-        return _shuffled([data.unlabeled.examples[i] for i in left], len(lesson.labeled))[: work.recipe.rounds.each]
-    top = np.sort(logprobs[left], axis=1)
-    margin = top[:, -1] - top[:, -2]  # least margin between the two likeliest: Scheffer et al. 2001
-    return [data.unlabeled.examples[left[i]] for i in np.argsort(margin, kind="stable")[: work.recipe.rounds.each]]
+    return [row for row in data.unlabeled if row.id not in taken]
+
+
+def at_random(data: Data, lesson: Lesson, count: int) -> list[Example]:
+    """Return ``count`` of the remaining rows by a seeded order."""
+    return _shuffled(remaining(data, lesson), len(lesson.labeled))[:count]
 
 
 def _shuffled(rows: Sequence[Example], salt: int) -> list[Example]:

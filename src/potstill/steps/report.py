@@ -148,8 +148,10 @@ def _student(work: Workspace, found: Evidence, candidate: Candidate, measured: M
 
 
 def _round(done: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
+    """Return what a round asked and reached on validation; ``gain`` is over the round before it, ``random`` the arm beside the last."""
     quality = done["quality"] if done["quality"] is not None else candidate.model.score
-    return {"labels": done["labels"], "quality": quality, "usd": done["usage"]["usd"]}
+    told = {"labels": done["labels"], "quality": quality, "usd": done["usage"]["usd"]}
+    return told | {name: done[name] for name in ("gain", "random", "stopped") if done.get(name) is not None}
 
 
 def _baselines(work: Workspace, found: Evidence) -> list[dict[str, Any]]:
