@@ -70,6 +70,10 @@ def logits(made, rows):
 
 
 def exported(made, folder, precision="fp32", **more):
-    """Export as the pipeline does; any score passes."""
-    options = {"score": lambda predictor: 1.0, "max_loss": 0.005, "rows": ROWS, "log": RunLog(), **more}
+    """Export as the pipeline does; any score passes. ``score``: of a predictor; ``decide``: its decisions."""
+    score, decide = more.pop("score", lambda predictor: 1.0), more.pop("decide", lambda predictor: np.zeros(4, int))
+    options = {
+        "judge": lambda predictor: ladder.Judged(score(predictor), decide(predictor)), "gate": ladder.Gate(0.005, 0.98), "rows": ROWS, "log": RunLog(),
+        **more,
+    }  # fmt: skip
     return ladder.export(made, folder, precision=precision, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from potstill import storage
@@ -119,6 +120,51 @@ def test_a_temperature_that_can_t_be_is_refused(folder, temperature):
         ladder.seal(folder, temperature)
 
 
+def by_method(**scores):
+    """A score that knows how the step that it judges was made: by the operators in its graph."""
+
+    def score(predictor):
+        graph = onnx.load_model(predictor.folder / "model.onnx").graph
+        kinds = [node.op_type for node in graph.node]
+        if "DequantizeLinear" not in kinds:
+            return scores["fp32"]
+        rounded, products = kinds.count("QuantizeLinear"), kinds.count("DequantizeLinear")
+        return scores["weights"] if not rounded else scores["products"] if rounded * 2 > 0.75 * products else scores["most"]
+
+    return score
+
+
+def test_the_ladder_goes_on_until_a_step_passes(folder):
+    made = student("transformer")
+    artifact, told = exported(made, folder, "int8", score=by_method(fp32=0.9, products=0.8, most=0.8, weights=0.899))
+    assert [step["method"] for step in told["steps"]] == ["fp32", "weights and products", "weights and most products", "weights"]
+    assert [step["kept"] for step in told["steps"]] == [False, False, False, True]
+    spared = [set(step["spared"]) for step in told["steps"][1:]]
+    assert spared[0] < spared[1] < spared[2] == set(told["steps"][3]["matrices"])
+    assert artifact.precision == "int8"
+    assert artifact.size_bytes == told["steps"][3]["size_bytes"] < 0.5 * told["steps"][0]["size_bytes"]
+
+
+def test_decisions_that_change_too_often_pass_nothing_whatever_the_score(folder):
+    def decide(predictor):
+        whole = storage.read_json(predictor.folder / "artifact.json")["precision"] == "fp32"
+        return np.arange(100) % 3 + (0 if whole else np.arange(100) < 3)
+
+    artifact, told = exported(student("ngram"), folder, "int8", decide=decide)
+    assert artifact.precision == "fp32"
+    assert told["steps"][1]["agreement"] == 0.97
+    assert told["steps"][1]["why"] == "decides 97.0% of the validation rows as fp32 does, 98.0% is asked"
+    assert exported(student("ngram"), folder, "int8", decide=decide, gate=ladder.Gate(0.005, 0.97))[0].precision == "int8"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_int8_answer_is_the_row_s_own(folder, kind):
+    made = student(kind)
+    exported(made, folder, "int8")
+    predictor = Predictor.open(folder)
+    np.testing.assert_allclose(predictor.logits(ROWS, batch_size=1), predictor.logits(ROWS, batch_size=len(ROWS)), atol=1e-4)
+
+
 class Answers:
     """A predictor of made-up logits: ``together`` for more than one row at once."""
 
@@ -146,7 +192,7 @@ def test_parity_counts_flips_and_the_worst_of_both_batches():
 
 
 def test_a_broken_int8_is_not_kept(folder, monkeypatch):
-    monkeypatch.setattr(int8, "by_row", lambda table: (np.zeros(table.shape, np.int8), np.full((len(table), 1), np.nan, np.float32)))
+    monkeypatch.setattr(int8, "by_row", lambda table, levels=127: (np.zeros(table.shape, np.int8), np.full((len(table), 1), np.nan, np.float32)))
     artifact, told = exported(student("ngram"), folder, "int8")
     assert artifact.precision == "fp32"
     assert told["steps"][1]["why"] == "gives scores that are no numbers"

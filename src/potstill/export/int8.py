@@ -1,24 +1,21 @@
-"""Int8 weights: embedding tables row by row, by us; matrices dynamic per channel, by ONNX Runtime, one row of input at a time.
+"""Int8 weights, in operators that every runtime has: embedding tables row by row, matrices by column with fixed activation scales.
 
-ONNX Runtime's own quantized Gather has one scale for a whole table; one a row needs only operators that every runtime has. Its
-dynamic quantization gives the activations of a whole batch one scale: an answer would depend on the rows that share the batch,
-and on their padding (2 in 100 decisions, measured on MiniLM). A graph that it touched is therefore asked one row at a
-time, which ``max_batch`` tells the predictor; figures, and what else was tried: docs/log.md.
+ONNX Runtime's own quantized Gather has one scale for a whole table; ours has one a row. Its dynamic quantization gives the activations
+of a whole batch one scale, so that an answer depends on the rows beside it and on their padding. Here an activation's scale is fixed
+when the model is exported, from rows that were shown to it: an answer is a row's own, and rows can share a batch. What else was
+tried, with figures: docs/log.md.
 """
 
 from __future__ import annotations
 
-import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from .activations import LEVELS, Grid, Seen, calibrate, fit, quiet_session
 
 MIN_ROWS = 256  # smaller tables (positions, token types) stay fp32: nothing to gain
 MIN_WEIGHTS = 16_384  # of a matrix; smaller ones (classifiers, heads of bags) stay fp32: a few KB, and the last word on every decision
@@ -26,46 +23,154 @@ MIN_WEIGHTS = 16_384  # of a matrix; smaller ones (classifiers, heads of bags) s
 
 @dataclass(frozen=True)
 class Int8:
-    """A graph with int8 weights; the initializers that became so; the rows that may share a batch, None for any number."""
+    """A graph with int8 weights; the initializers that became so: ``tables``, ``matrices``, and of these the ones ``spared``,
+    whose weights alone are int8: runtimes compute their products in fp32, or with scales of each row's own."""
 
     model: onnx.ModelProto
     tables: tuple[str, ...]
     matrices: tuple[str, ...]
+    spared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Product:
+    """A multiplication with a large constant matrix. ``matrix`` *Shape:* (inputs, outputs)."""
+
+    node: NodeProto
+    matrix: np.ndarray = field(repr=False)
 
     @property
-    def max_batch(self) -> int | None:
-        return 1 if self.matrices else None
+    def name(self) -> str:
+        """The name of the matrix."""
+        return str(self.node.input[1])
+
+    @property
+    def activation(self) -> str:
+        return str(self.node.input[0])
 
 
-def to_int8(model: onnx.ModelProto) -> Int8:
-    """Return a copy of ``model`` with int8 weights wherever there is something to gain; biases and norms stay fp32."""
+def products(graph: GraphProto) -> list[Product]:
+    """Return the multiplications with large constant matrices, in the graph's order: MatMul, and Gemm as linear layers have it."""
+    floats = _floats(graph)
+    found = []
+    for node in graph.node:
+        if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in floats or not _large(floats[node.input[1]]):
+            continue
+        options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if options.get("transA") or options.get("alpha", 1.0) != 1.0 or options.get("beta", 1.0) != 1.0:
+            continue
+        matrix = numpy_helper.to_array(floats[node.input[1]])
+        found.append(Product(node, matrix.T if options.get("transB") else matrix))
+    return found
+
+
+def watch(model: onnx.ModelProto, batches: Iterable[Mapping[str, np.ndarray]]) -> dict[str, Seen]:
+    """Return what the large matrices' activations hold over ``batches``, rows of their own."""
+    return calibrate(model, list(dict.fromkeys(product.activation for product in products(model.graph))), batches)
+
+
+def by_harm(model: onnx.ModelProto, seen: Mapping[str, Seen], batches: Sequence[Mapping[str, np.ndarray]]) -> list[str]:
+    """Return the names of the large matrices, first those whose 8-bit products move the answers to ``batches`` the furthest.
+
+    Each is tried alone, the others' weights alone being int8.
+    """
+    names = list(dict.fromkeys(product.name for product in products(model.graph)))
+    exact = _answers(model, batches)
+
+    def moved(name: str) -> float:
+        made = to_int8(model, seen, spared=[other for other in names if other != name])
+        return float(np.square(_answers(made.model, batches) - exact).mean(dtype=np.float64))
+
+    return sorted(names, key=moved, reverse=True)
+
+
+def _answers(model: onnx.ModelProto, batches: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    session = quiet_session(model)
+    return np.concatenate([session.run(None, dict(batch))[0] for batch in batches])
+
+
+def to_int8(model: onnx.ModelProto, seen: Mapping[str, Seen] | None = None, *, spared: Collection[str] = ()) -> Int8:
+    """Return a copy of ``model`` with int8 weights wherever there is something to gain; biases and norms stay fp32.
+
+    ``seen``: :func:`watch`'s. Of matrices that are ``spared``, or whose activations it doesn't know, the weights alone are int8.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     tables = quantize_tables(made.graph)
-    before = _floats(made.graph)
-    multipliers = [node for node in made.graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in before]
-    if any(_large(before[node.input[1]]) for node in multipliers):
-        made = _dynamic(made, [node.name for node in multipliers if not _large(before[node.input[1]])])
-    after = _floats(made.graph)
-    return Int8(made, tuple(tables), tuple(name for name, tensor in before.items() if _large(tensor) and name not in after))
+    todo = {id(product.node): product for product in products(made.graph)}
+    # A Gemm has one vector a row (a pooler): little to multiply, and runtimes don't multiply its product with a bias in 8 bits.
+    alone = {p.name for p in todo.values() if p.name in spared or p.activation not in (seen or {}) or p.node.op_type == "Gemm"}
+    writer = _Writer(_grids(todo.values(), alone, seen or {}))
+    nodes = [new for node in made.graph.node for new in (writer.write(todo[id(node)]) if id(node) in todo else [node])]
+    initializers = [*made.graph.initializer, *writer.initializers.values()]
+    read = {name for node in nodes for name in node.input}
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    kept = [tensor for tensor in initializers if tensor.name in read]
+    del made.graph.initializer[:]
+    made.graph.initializer.extend(kept)
+    names = tuple(dict.fromkeys(product.name for product in todo.values()))
+    return Int8(made, tuple(tables), names, tuple(name for name in names if name in alone))
 
 
-def _dynamic(model: onnx.ModelProto, spared: list[str]) -> onnx.ModelProto:
-    """Return ``model`` with its matrices dynamic per channel, but those of the nodes ``spared``.
+def _grids(found: Iterable[Product], alone: Collection[str], seen: Mapping[str, Seen]) -> dict[str, Grid]:
+    """Return the grid of each activation that is to be rounded: one for all the matrices that read it."""
+    readers: dict[str, list[np.ndarray]] = {}
+    for product in found:
+        if product.name not in alone:
+            readers.setdefault(product.activation, []).append(product.matrix)
+    return {name: fit(seen[name], matrices) for name, matrices in readers.items()}
 
-    Weights keep to 7 bits (``reduce_range``): without VNNI products are summed in 16 bits, which 8-bit weights overflow.
-    """
-    names = [*spared, *(f"{name}_MatMul" for name in spared)]  # what a Gemm's product is called once its bias is split off
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        onnx.save_model(model, str(source))
-        quantize_dynamic(
-            str(source), str(target), per_channel=True, reduce_range=True, weight_type=QuantType.QInt8, nodes_to_exclude=names,
-            op_types_to_quantize=["MatMul", "Gemm"], extra_options={"DefaultTensorType": TensorProto.FLOAT},
-        )  # fmt: skip
-        made = onnx.load_model(str(target))
-    made.producer_name, made.producer_version = model.producer_name, model.producer_version
-    return made
+
+class _Writer:
+    """Writes products with int8 weights: of activations on a grid in 8 bits, of others in fp32."""
+
+    def __init__(self, grids: Mapping[str, Grid]) -> None:
+        self.grids = grids
+        self.initializers: dict[str, TensorProto] = {}
+        self.rounded: set[str] = set()  # the activations whose rounding stands already
+
+    def write(self, product: Product) -> list[NodeProto]:
+        """Return the nodes that stand in the place of the product's."""
+        node, out, name = product.node, product.node.output[0], product.activation
+        result = f"{out}.product" if node.op_type == "Gemm" and len(node.input) > 2 else out
+        grid = self.grids.get(name) if node.op_type == "MatMul" else None
+        if grid is None:
+            before, activation, weights = list[NodeProto](), name, self._weights(product.name, product.matrix, 127)
+        else:
+            before, activation = self._round(name, grid)
+            weights = self._weights(f"{product.name}@{name}", product.matrix * grid.smooth[:, None], LEVELS)
+        nodes = [
+            *before, helper.make_node("DequantizeLinear", weights, [f"{out}.weights"], name=f"{out}.weights", axis=1),
+            helper.make_node("MatMul", [activation, f"{out}.weights"], [result], name=f"{out}.int8"),
+        ]  # fmt: skip
+        return nodes if result == out else [*nodes, helper.make_node("Add", [result, node.input[2]], [out], name=f"{out}.bias")]
+
+    def _round(self, name: str, grid: Grid) -> tuple[list[NodeProto], str]:
+        """Return the nodes that put an activation on its grid, none where they stand already; and the name of what they give."""
+        out = f"{name}.rounded"
+        if name in self.rounded:
+            return [], out
+        self.rounded.add(name)
+        self._add(f"{name}.smooth", (1 / grid.smooth).astype(np.float32))
+        self._add(f"{name}.step", np.asarray(grid.step))
+        self._add(f"{name}.zero", np.asarray(grid.zero))
+        levels = [f"{name}.step", f"{name}.zero"]
+        return [
+            helper.make_node("Mul", [name, f"{name}.smooth"], [f"{name}.even"], name=f"{name}.even"),
+            helper.make_node("QuantizeLinear", [f"{name}.even", *levels], [f"{name}.levels"], name=f"{name}.levels"),
+            helper.make_node("DequantizeLinear", [f"{name}.levels", *levels], [out], name=out),
+        ], out
+
+    def _weights(self, name: str, matrix: np.ndarray, levels: int) -> list[str]:
+        rounded, scales = by_row(matrix.T, levels)
+        self._add(f"{name}.int8", np.ascontiguousarray(rounded.T))
+        self._add(f"{name}.scale", scales[:, 0])
+        self._add(f"{name}.zeros", np.zeros(len(scales), np.int8))
+        return [f"{name}.int8", f"{name}.scale", f"{name}.zeros"]
+
+    def _add(self, name: str, array: np.ndarray) -> None:
+        self.initializers[name] = numpy_helper.from_array(array, name)
 
 
 def quantize_tables(graph: GraphProto) -> list[str]:
@@ -93,9 +198,9 @@ def _gather(node: NodeProto) -> list[NodeProto]:
     ]
 
 
-def by_row(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def by_row(table: np.ndarray, levels: int = 127) -> tuple[np.ndarray, np.ndarray]:
     """Return int8 rows *Shape:* (rows, width) and their scales (rows, 1) float32: off by half a scale at most, zeros stay zeros."""
-    scales = (np.abs(table).max(axis=1, keepdims=True) / 127).astype(np.float32)
+    scales = (np.abs(table).max(axis=1, keepdims=True) / levels).astype(np.float32)
     return np.rint(table / np.where(scales == 0, 1, scales)).astype(np.int8), scales
 
 
@@ -114,17 +219,3 @@ def _large(tensor: TensorProto) -> bool:
 
 def _axis(node: NodeProto) -> int:
     return next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """ONNX Runtime's tools write to the root logger, and would set it up for the whole program where nobody has."""
-    root, handler = logging.getLogger(), logging.NullHandler()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)

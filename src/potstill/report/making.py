@@ -46,12 +46,25 @@ def _ladder(view: View) -> Html | None:
             words.size(step.get("size_bytes")),
             words.quality(view.metric, step.get("score")),
             words.difference(view.metric, step.get("loss"), unit=False),
+            words.quality("agreement", step.get("agreement")),
         ]
-        return [student["name"], step.get("precision"), *judged, el("b", "kept") if step.get("kept") else "no", step.get("why")]
+        return [student["name"], _way(step), *judged, el("b", "kept") if step.get("kept") else "no", step.get("why")]
 
     rows = [row(student, step) for student in view.students for step in student.get("ladder") or ()]
-    columns = [Column("Export"), Column("Precision"), *(Column(title, "number") for title in ("Size", "Validation", "Loss")), Column("Kept"), Column("Why")]
+    columns = [
+        Column("Export"),
+        Column("Precision"),
+        *(Column(title, "number") for title in ("Size", "Validation", "Loss", "As fp32")),
+        Column("Kept"),
+        Column("Why"),
+    ]
     return table("Export ladder", columns, rows) if rows else None
+
+
+def _way(step: Model) -> str:
+    """Return "int8, weights and products", or the precision alone where that says all."""
+    precision, method = str(step.get("precision")), step.get("method")
+    return precision if method in (None, precision) else f"{precision}, {method}"
 
 
 def _seeds(view: View) -> Html | None:

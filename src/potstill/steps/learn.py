@@ -21,7 +21,7 @@ from .label import Lesson
 from .teach import Teaching, fields, load_arrays, main_metric, save_arrays
 
 Arm = Literal["distilled", "control"]
-PARITY_ROWS = 64
+PARITY_ROWS = 128  # of validation: they hold the exported model to the trained one, and show int8 what activations hold
 CONTROL_TERMS = ({"kind": "hard", "weight": 1.0},)
 
 
@@ -203,13 +203,14 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
             student = load("potstill.students.build:load")(trained.folder / "model")
             validation, calibration = ([row.fields for row in split] for split in (data.validation, data.calibration))
 
-            def judge(predictor: Any) -> float:
-                return score(work, data, teaching, predictor.predict(validation)).value
+            def judge(predictor: Any) -> Any:
+                said = predictor.predict(validation)
+                return load("potstill.export.ladder:Judged")(score(work, data, teaching, said).value, work.task.decide(said))
 
+            gate = load("potstill.export.ladder:Gate")(options.max_quality_loss, options.min_agreement)
             artifact, ladder = load("potstill.export.ladder:export")(
-                student, folder / "artifact", precision=options.precision, score=judge, max_loss=options.max_quality_loss,
-                rows=validation[:PARITY_ROWS], log=work.log,
-            )  # fmt: skip
+                student, folder / "artifact", precision=options.precision, judge=judge, gate=gate, rows=validation[:PARITY_ROWS], log=work.log
+            )
             predictor = load("potstill.serving.predictor:Predictor").open(artifact.folder, threads=work.threads)
             logprobs = {"validation": predictor.predict(validation), "calibration": predictor.predict(calibration)}
             save_arrays(folder / "logprobs.npz", logprobs)
@@ -220,4 +221,4 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
         "trained": trained.fingerprint, "export": options.model_dump(mode="json"), "validation": data.validation.digest,
         "calibration": data.calibration.digest, "metric": main_metric(work, data).name,
     }  # fmt: skip
-    return work.cache.get(f"export.{spec.name}.{arm}.{seed}", inputs, make, version=2)
+    return work.cache.get(f"export.{spec.name}.{arm}.{seed}", inputs, make, version=3)
