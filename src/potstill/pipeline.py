@@ -1,6 +1,6 @@
 """The whole way, top to bottom: the one file to read first.
 
-recipe -> data -> adapt -> standing -> label -> learn -> export -> speed -> open test -> certify -> bundle -> report
+recipe -> data -> adapt -> standing -> label -> learn -> export -> speed -> open test -> robustness -> certify -> bundle -> report
 """
 
 from __future__ import annotations
@@ -66,5 +66,6 @@ def _run(work: Workspace, until: Until | None) -> Run:
     candidates = steps.candidates(work, data, models)  # per student the seed that validation chose, its temperature fitted
     speed = steps.speed(work, data, teaching, candidates)  # teacher and artifacts, turn by turn, in processes of their own
     opened = steps.open_test(work, data, teaching, models, candidates, standing)  # register, then read, predict, book the read
-    found = steps.Evidence(data, teaching, standing, rounds, models, candidates, speed, opened)
+    robustness = steps.robustness(work, data, teaching, candidates, opened)  # the same rows, written otherwise: described, nothing chosen
+    found = steps.Evidence(data, teaching, standing, rounds, models, candidates, speed, opened, robustness)
     return Run(work.folder, steps.report(work, found))  # decide, pack the bundle, write the page

@@ -8,7 +8,7 @@ from typing import Any
 
 # Seconds in the quickstart on two cores; only their ratios matter. Assumed from single runs, not measured anew on each machine.
 SECONDS = {
-    "data": 6.0, "adapt": 100.0, "measure": 12.0, "label": 20.0, "speed": 40.0, "test": 15.0,
+    "data": 6.0, "adapt": 100.0, "measure": 12.0, "label": 20.0, "speed": 40.0, "test": 15.0, "robustness": 20.0,
     "train.transformer": 90.0, "train.static": 12.0, "train.ngram": 8.0, "export": 5.0,
 }  # fmt: skip
 
@@ -73,3 +73,4 @@ def _stages(recipe: Any, until: str | None) -> Iterator[tuple[str, float]]:
     if until not in ("train", "export"):
         yield "speed", SECONDS["speed"]
         yield "test", SECONDS["test"]
+        yield "robustness", SECONDS["robustness"]

@@ -16,13 +16,14 @@ from ..contracts import BadRow, Task
 from ..errors import DataError
 from ..records import Example
 from ..runlog import RunLog
-from .read import Source, read
+from .read import ELSEWHERE, Source, key, read
 from .rows import Row, Table
 
 if TYPE_CHECKING:
     from ..recipe.data import Data as Spec
 
 LOOKED_AT = 100  # rows whose keys are taken for the columns of a file that names none
+FREE = ("unlabeled", ELSEWHERE)  # splits whose files need no labels, groups and slices
 WORST = 3  # reasons that are told when too many rows can't be used
 
 
@@ -57,7 +58,7 @@ def clean(files: Sequence[Source], spec: Spec, task: Task, log: RunLog) -> Clean
         before = len(cleaned.dropped)
         examples = _examples(source, spec, task, cleaned, partial(_progress, log, at, len(files) + 1))
         if not examples and len(cleaned.dropped) == before:
-            raise DataError("the file has no rows", place=f"data.{source.split}: {source.path}", remedy="name another file, or fill this one")
+            raise DataError("the file has no rows", place=f"{key(source.split)}: {source.path}", remedy="name another file, or fill this one")
         cleaned.parts[source.split] += examples
         cleaned.sources.append({
             "split": source.split, "file": source.name, "sha256": storage.sha256_file(source.path), "bytes": source.path.stat().st_size,
@@ -79,7 +80,7 @@ def stop_if_too_many(cleaned: Cleaned, share: float, listed: str) -> None:
         worst = "; ".join(f"{reason}: {count:,} (first at {places[reason]})" for reason, count in counts)
         raise DataError(
             f"{len(dropped):,} of {total:,} rows can't be used, more than the {share:.4g} that data.max_dropped allows: {worst}",
-            place=f"data.{split}", remedy=f"mend the rows ({listed} lists them), or allow more: --set data.max_dropped=0.2",
+            place=key(split), remedy=f"mend the rows ({listed} lists them), or allow more: --set data.max_dropped=0.2",
         )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def _with_columns(table: Table) -> Table:
 
 
 def _columns(table: Table, source: Source, spec: Spec, task: Task, cleaned: Cleaned) -> dict[str, str]:
-    """Return role -> column as it applies to one file; the pool needs neither labels nor groups.
+    """Return role -> column as it applies to one file; the pool, and rows of another kind, need neither labels nor groups.
 
     Raises :class:`DataError` for a column that is not there.
     """
@@ -124,26 +125,26 @@ def _columns(table: Table, source: Source, spec: Spec, task: Task, cleaned: Clea
     columns = dict(task.columns(spec.columns))
     if not present:  # every row that was looked at is bad: each has its own reason
         return columns
-    if source.split == "unlabeled":
-        columns.pop("label", None)
-        if columns.get("group") not in present:
-            columns.pop("group", None)
+    if source.split in FREE:
+        free = [role for role in ("label", "group") if columns.get(role) not in present]
+        for role in (*free, "label") if source.split == "unlabeled" else free:
+            columns.pop(role, None)
     elif "label" not in spec.columns and "label" in columns and columns["label"] not in present:
         cleaned.without_label.append(_no_column("columns.label", columns.pop("label"), present, source))
     for role, column in columns.items():
         if column not in present:
             raise _no_column(f"columns.{role}", column, present, source)
-    for column in spec.slices if source.split != "unlabeled" else ():
+    for column in spec.slices if source.split not in FREE else ():
         if column not in present:
             raise _no_column("slices", column, present, source)
     return columns
 
 
-def _no_column(key: str, column: str, present: Sequence[str], source: Source) -> DataError:
+def _no_column(role: str, column: str, present: Sequence[str], source: Source) -> DataError:
     near = lookup.did_you_mean(column, present)
     return DataError(
-        f"there is no column '{column}' (data.{key}); there are: {', '.join(present)}", place=str(source.path),
-        remedy=f"{near if near.startswith('did') else 'name the right one'}: data.{key}",
+        f"there is no column '{column}' (data.{role}); there are: {', '.join(present)}", place=str(source.path),
+        remedy=f"{near if near.startswith('did') else 'name the right one'}: data.{role}",
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from ..runlog import RunLog
 from .card import card
 from .clean import clean, stop_if_too_many
 from .leaks import HELD, clear
-from .read import sources
+from .read import ELSEWHERE, key, sources
 from .split import CUT, cut, first_by_hash
 
 if TYPE_CHECKING:
@@ -72,6 +72,34 @@ def load(folder: Path) -> Dataset:
     splits = {name: Split(name, _load(folder / f"{name}.jsonl")) for name in SPLITS if name != "test"}  # type: ignore[arg-type]
     sealed = SealedSplit(found["digests"]["test"], found["counts"]["test"], lambda: _load(folder / "test.jsonl"))
     return Dataset(splits["train"], splits["validation"], splits["calibration"], splits["unlabeled"], sealed, found)
+
+
+# ---------------------------------------------------------------------------------------------------- rows of another kind
+def prepare_elsewhere(paths: str | Sequence[str], spec: Spec, task: Task, folder: Path, log: RunLog, *, labels: Sequence[str], learnt: Collection[str]) -> None:
+    """Fill ``folder`` from files of rows of another kind, that nothing learns from and nothing is decided by.
+
+    Rows whose ids are in ``learnt`` (train, pool, validation, calibration) are left out and counted.
+    Raises :class:`DataError` as the other files do, for a label that is none of ``labels``, and where no row is left.
+    """
+    cleaned = clean(sources({ELSEWHERE: paths}), spec, task, log)
+    _write(folder / "dropped.jsonl", map(asdict, cleaned.dropped))
+    stop_if_too_many(cleaned, spec.max_dropped, str(folder / "dropped.jsonl"))
+    rows = [row for row in cleaned.parts[ELSEWHERE] if row.id not in learnt]
+    if seen := len(cleaned.parts[ELSEWHERE]) - len(rows):
+        log.warn(f"{seen:,} rows of another kind were taken out because they stand, word for word, among the rows to learn or choose by")
+    if not rows:
+        raise DataError("no row is left", place=key(ELSEWHERE), remedy="name a file of rows that are not in the other files")
+    if unknown := {str(row.gold): row.place for row in reversed(rows) if row.gold is not None and row.gold not in labels}:
+        label, place = min(unknown.items())
+        near = lookup.did_you_mean(label, labels)
+        remedy = f"{near}; mend it, or leave the column of the labels out of the file: then agreement and confidence are told"
+        raise DataError(f"{len(unknown)} labels are unknown to training: '{label}' ({place}) ...", place=key(ELSEWHERE), remedy=remedy)
+    _write(folder / "rows.jsonl", map(_plain, rows))
+
+
+def load_elsewhere(folder: Path) -> tuple[Example, ...]:
+    """Return what ``prepare_elsewhere`` wrote."""
+    return _load(folder / "rows.jsonl")
 
 
 # ------------------------------------------------------------------------------------------------------------- checking

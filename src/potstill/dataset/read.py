@@ -20,6 +20,7 @@ from . import columnar, delimited
 from .rows import GZIP, TOO_LONG, Line, Lines, Row, Table
 
 Reader = Callable[[Path], Table]
+ELSEWHERE: Final = "out_of_domain"  # the split of rows that are neither learnt from nor judged by, but looked at for robustness
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,15 @@ class Source:
         return Path(self.path.stem).suffix.lower() + suffix if suffix == GZIP else suffix
 
 
+def key(split: str) -> str:
+    """Return the recipe's key that names the files of ``split``."""
+    return "robustness.out_of_domain" if split == ELSEWHERE else f"data.{split}"
+
+
 def sources(given: Mapping[str, str | Sequence[str] | None]) -> list[Source]:
     """Return the files behind the keys of the recipe (split -> paths). Raises :class:`DataError` for what is missing, empty or unknown."""
     lists = {split: [] if paths is None else [paths] if isinstance(paths, str) else list(paths) for split, paths in given.items()}
-    found = [(split, path) for split, paths in lists.items() for name in paths for path in _files(Path(name), f"data.{split}")]
+    found = [(split, path) for split, paths in lists.items() for name in paths for path in _files(Path(name), key(split))]
     names = _names([path for _, path in found])
     made = [Source(split, path, names[path]) for split, path in found]
     for source in made:
@@ -49,7 +55,7 @@ def sources(given: Mapping[str, str | Sequence[str] | None]) -> list[Source]:
 
 
 def _check(source: Source) -> None:
-    place = f"data.{source.split}: {source.path}"
+    place = f"{key(source.split)}: {source.path}"
     if source.kind not in READERS:
         raise DataError(f"'{source.path.name}' is of no known kind", place=place, remedy=f"known: {', '.join(READERS)}")
     if source.path.stat().st_size == 0:

@@ -156,6 +156,30 @@ def disagreement_interval(rows: Rows, alpha: float) -> Interval:
     return Interval(float(other.mean()), *clopper_pearson(int(other.sum()), len(other), alpha), len(other), "exact binomial")
 
 
+def quality_interval(metric: Metric, gold: np.ndarray, logprobs: np.ndarray, groups: np.ndarray | None, alpha: float) -> Interval:
+    """Return a model's quality by itself, each bound one-sided at ``alpha``: exact binomial for proportions, cluster-robust in groups.
+
+    Other metrics by the wider of BCa and the jackknife, or by the latter alone in groups. *Shapes:* (n,), (n, classes); all with gold.
+    """
+    if not len(gold):
+        return Interval(0.0, 0.0, 1.0, 0, "no row to judge by")
+    statistics = metric.statistics(gold, logprobs)
+    found, units = float(metric.combine(statistics.sum(axis=0))), len(gold) if groups is None else len(np.unique(groups))
+    if metric.proportion:
+        right = statistics[:, 0] > 0
+        if groups is not None:
+            return Interval(found, *grouped_share(right, groups, alpha), units, "cluster-robust t interval over groups")
+        return Interval(found, *clopper_pearson(int(right.sum()), len(right), alpha), units, "exact binomial")
+    sides = Paired.of(statistics, statistics, groups)
+    low, high = jackknife_t(sides, lambda first, _: metric.combine(first), alpha)
+    if groups is None:
+        least, most = bca(sides, lambda first, _: metric.combine(first), alpha)
+        low, high = min(low, least), max(high, most)
+    top = 1.0 if metric.higher_is_better else metric.span
+    method = "BCa bootstrap" if groups is None else "cluster-robust t interval over groups (jackknife)"
+    return Interval(found, max(low, top - metric.span), min(high, top), units, method)
+
+
 def seeds_interval(
     metric: Metric, *, gold: np.ndarray, teacher: np.ndarray | None, students: Sequence[np.ndarray], groups: np.ndarray | None, alpha: float
 ) -> Interval:

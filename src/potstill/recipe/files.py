@@ -46,10 +46,12 @@ def layers_of(folder: File) -> int | None:
 
 def _paths(value: Any) -> Iterator[tuple[Path, str]]:
     recipe = value if isinstance(value, dict) else {}
-    data, teacher, students = (recipe.get(key) for key in ("data", "teacher", "students"))
+    data, teacher, students, robustness = (recipe.get(key) for key in ("data", "teacher", "students", "robustness"))
     if isinstance(data, dict):
         for name in DATA:
             yield from _each(data.get(name), ("data", name), "file")
+    if isinstance(robustness, dict):
+        yield from _each(robustness.get("out_of_domain"), ("robustness", "out_of_domain"), "file")
     if isinstance(teacher, dict) and teacher.get("kind") == "model":
         yield from _each(teacher.get("model"), ("teacher", "model"), "model")
     if isinstance(teacher, dict) and teacher.get("kind") == "recorded":

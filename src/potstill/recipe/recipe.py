@@ -15,6 +15,7 @@ from .data import Data
 from .export import Export
 from .objectives import DEFAULT, Hidden, Objective
 from .requirement import Requirement
+from .robustness import Robustness
 from .rounds import Rounds
 from .students import USES_HIDDEN, AnyStudent
 from .teacher import ModelTeacher, RecordedTeacher, Teacher
@@ -37,6 +38,7 @@ class Recipe(Section):
     requirement: Requirement | None = None
     export: Export = Export()
     training: Training = Training()
+    robustness: Robustness = Robustness()
     engine: Literal["local"] = "local"
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = [0]
     threads: Annotated[int, Field(ge=1)] | None = None  # null: all cores
@@ -60,6 +62,8 @@ class Recipe(Section):
             )
         if self.data.limit.unlabeled is not None and self.data.unlabeled is None:
             found.append("data.limit.unlabeled has no effect: there is no data.unlabeled")
+        if self.robustness.ask_teacher and isinstance(self.teacher, RecordedTeacher):
+            found.append("robustness.ask_teacher has no effect: a recorded teacher can't be asked about changed texts")
         if self.requirement is None:
             found.append("there is no requirement, so there will be no verdict, only figures")
         return found

@@ -10,6 +10,7 @@ from .data import prepare
 from .judge import candidates, open_test, speed
 from .learn import learn_all
 from .report import Evidence, baseline, report
+from .robustness import robustness
 from .rounds import label_in_rounds
 from .teach import adapt, standing
 
@@ -23,6 +24,7 @@ __all__ = [
     "open_test",
     "prepare",
     "report",
+    "robustness",
     "speed",
     "standing",
 ]

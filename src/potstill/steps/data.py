@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Data:
     test: SealedSplit
     head: Head
     card: dict[str, Any]
+    elsewhere: tuple[Example, ...] = ()  # rows of another kind, for robustness alone
 
     @property
     def has_gold(self) -> bool:
@@ -57,7 +58,24 @@ def prepare(work: Workspace) -> Data:
     stage = work.cache.get("data", {"task": work.recipe.task, "options": options, "files": files}, make, version=2)
     found = load("potstill.dataset.prepare:load")(stage.folder)
     head = Head("classes", tuple(found.card["labels"]))
-    return Data(stage, found.train, found.validation, found.calibration, found.unlabeled, found.test, head, found.card)
+    data = Data(stage, found.train, found.validation, found.calibration, found.unlabeled, found.test, head, found.card)
+    return replace(data, elsewhere=_elsewhere(work, data))
+
+
+def _elsewhere(work: Workspace, data: Data) -> tuple[Example, ...]:
+    """Return the rows of another kind that ``robustness`` names; read at the start, so that a bad file costs no training."""
+    paths = work.recipe.robustness.out_of_domain
+    if paths is None:
+        return ()
+
+    def make(folder: Path, scratch: Path) -> None:
+        learnt = {row.id for split in (data.train, data.unlabeled, data.validation, data.calibration) for row in split}
+        load("potstill.dataset.prepare:prepare_elsewhere")(paths, work.recipe.data, work.task, folder, work.log, labels=data.head.labels, learnt=learnt)
+
+    files = [_digest(path) for path in _paths(paths)]
+    stage = work.cache.get("out_of_domain", {"data": data.stage.fingerprint, "files": files}, make)
+    rows: tuple[Example, ...] = load("potstill.dataset.prepare:load_elsewhere")(stage.folder)
+    return rows
 
 
 def _paths(value: str | list[str] | None) -> list[str]:

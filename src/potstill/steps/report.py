@@ -37,6 +37,12 @@ class Evidence:
     candidates: Sequence[Candidate]
     speed: Stage
     opened: Opened
+    robustness: Stage
+
+    def brittle(self, name: str) -> list[dict[str, Any]]:
+        """Return what each change of the texts costs a model; by its name in ``opened.logprobs``."""
+        found: list[dict[str, Any]] = self.robustness.read()["models"].get(name, [])
+        return found
 
 
 def report(work: Workspace, found: Evidence) -> dict[str, Any]:
@@ -68,14 +74,14 @@ def _chosen(found: Evidence, verdict: Any) -> Candidate:
 def _compose(work: Workspace, found: Evidence, verdict: Any, before: Mapping[str, Any]) -> dict[str, Any]:
     recipe, opened = work.recipe, found.opened
     measured = found.speed.read()
-    fingerprint = storage.digest(found.opened.stage.fingerprint, found.speed.fingerprint, recipe.model_dump(mode="json", by_alias=True, exclude={"data"}))
+    fingerprint = storage.digest(found.opened.stage.fingerprint, found.speed.fingerprint, _options(recipe), found.robustness.fingerprint)
     made = {
         "schema": SCHEMA, "potstill": __version__, "task": recipe.task, "name": recipe.name,
         "created": before["created"] if before.get("fingerprint") == fingerprint else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seeds": recipe.seeds, "machine": measured["machine"], "metric": main_metric(work, found.data).name,
         "data": _data(found, opened), "teacher": _teacher(work, found, measured),
         "students": [_student(work, found, c, measured, verdict) for c in found.candidates],
-        "baselines": _baselines(work, found), "frontier": [], "comparisons": [],
+        "baselines": _baselines(work, found), "frontier": [], "comparisons": [], "robustness": _robustness(found),
         "requirement": recipe.requirement.model_dump(mode="json", exclude_none=True) if recipe.requirement else None,
         "registered": {"hash": opened.registration.hash, "time": opened.registration.time},
         "verdict": _verdict(verdict, opened), "cost": _cost(work, found, before), "bundle": "bundle", "fingerprint": fingerprint,
@@ -83,6 +89,15 @@ def _compose(work: Workspace, found: Evidence, verdict: Any, before: Mapping[str
     }  # fmt: skip
     made["limits"], made["notes"] = _limits(found, measured), _notes(found, made)
     return made
+
+
+def _options(recipe: Any) -> Any:
+    """Return the recipe without the paths of its rows, which are known by their content."""
+    return recipe.model_dump(mode="json", by_alias=True, exclude={"data": True, "robustness": {"out_of_domain"}})
+
+
+def _robustness(found: Evidence) -> dict[str, Any]:
+    return {key: value for key, value in found.robustness.read().items() if key != "models"}
 
 
 def _data(found: Evidence, opened: Opened) -> dict[str, Any]:
@@ -117,6 +132,7 @@ def _teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> d
         "quality_validation": baseline_figures(work, found.data, found.standing)["teacher"] if has_gold else None,
         "ceiling": None, **_speed(measured["measured"].get("teacher")),
         "cost": {"usd_per_million": 1e6 * work.price}, "license": spec.license, "output_license": spec.output_license,
+        "robustness": found.brittle("teacher"),
         "unanswered": int(np.isnan(said).any(axis=1).sum()), "adapted": adapted, "precision": facts.get("precision"), "facts": facts,
         "calibration": load("potstill.evaluation.calibration:as_json")(found.opened.gold[known], said[known]) if has_gold else None,
     }  # fmt: skip
@@ -125,6 +141,8 @@ def _teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> d
 def _student(work: Workspace, found: Evidence, candidate: Candidate, measured: Mapping[str, Any], verdict: Any) -> dict[str, Any]:
     trained, exported = candidate.model.trained.read(), candidate.model.exported.read()
     told = figures(work, found.data, candidate, found.models, found.opened)
+    if told["control"] and candidate.control is not None:
+        told["control"]["robustness"] = found.brittle(candidate.control.name)
     facts, artifact = found.standing.read()["facts"], candidate.artifact
     outcome = next((o for o in verdict.outcomes if o.name == candidate.name), None) if verdict else None
     ratio = measured["speedup"].get(candidate.name)
@@ -134,7 +152,7 @@ def _student(work: Workspace, found: Evidence, candidate: Candidate, measured: M
         "name": candidate.name, "kind": candidate.spec.kind, "parameters": trained["parameters"], "size_bytes": artifact.size_bytes,
         "artifact": {"path": f"students/{candidate.name}/artifact", "precision": artifact.precision, "sha256": artifact.sha256},
         "before_export": {"quality": {metric: trained["history"]["kept_score"]}, "on": "validation"},
-        **told, **_speed(measured["measured"][candidate.name]),
+        **told, **_speed(measured["measured"][candidate.name]), "robustness": found.brittle(candidate.model.name),
         "speedup": {"throughput": ratio["throughput"], "latency_p95": ratio["latency_p95"]} if ratio else None,
         "compression": facts["size_bytes"] / artifact.size_bytes if facts.get("size_bytes") else None,
         "rounds": [_round(r, candidate) for r in found.rounds],
@@ -171,7 +189,7 @@ def _baselines(work: Workspace, found: Evidence) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": "TF-IDF + linear", "quality": quality(work, found.data, gold[known], found.opened.logprobs["floor"][known]),
-                "size_bytes": found.standing.read()["floor"]["size_bytes"], "throughput_per_s": None,
+                "size_bytes": found.standing.read()["floor"]["size_bytes"], "throughput_per_s": None, "robustness": found.brittle("floor"),
             }
         )  # fmt: skip
     return rows
@@ -217,6 +235,8 @@ def _limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
         lines.append(f"energy: {next(m['energy_reason'] for m in measured['measured'].values())}")
     if "teacher" not in measured["measured"]:
         lines.append("the teacher's answers are recorded: its speed, memory and size can't be measured here")
+    if (told := found.robustness.read())["arms"] and told["unasked"]:
+        lines.append(f"{told['unasked']}; whether a student is more brittle than its teacher can't be told")
     for split, labels in found.data.card["missing_labels"].items():
         lines.append(f"{split} has no row of: {', '.join(labels)}")
     if not found.data.has_gold:
@@ -240,6 +260,9 @@ def _notes(found: Evidence, made: Mapping[str, Any]) -> list[str]:
     better = [s["name"] for s in made["students"] if teacher and s["quality"] and s["quality"][metric] > teacher[metric]]
     if better:
         notes.append(f"on these test rows {', '.join(better)} did better than the teacher")
+    for student in made["students"]:
+        if worse := [entry["arm"].replace("_", " ") for entry in student["robustness"] if entry["stands_out"]]:
+            notes.append(f"{student['name']} is more brittle than its teacher, beyond chance: {', '.join(worse)}")
     if made["data"]["test_reads"] > 1:
         notes.append(f"this is look number {made['data']['test_reads']} at these test rows: bounds are wider for it")
     return notes
