@@ -106,6 +106,33 @@ def slices(drop: float) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: -row["drop"]["value"])
 
 
+ARMS = {"typos": 0.041, "upper_case": 0.0, "whitespace": 0.002, "truncation": 0.112, "out_of_domain": 0.09}
+DREW = 500
+
+
+def robust(accuracy: float, more: float, *, teacher: bool = False) -> list[dict[str, Any]]:
+    """Return what changed texts cost: a model loses by ``more`` what its teacher does, times the change."""
+
+    def entry(arm: str, lost: float) -> dict[str, Any]:
+        own, taught = figure(lost * more, lost * more - 0.021, lost * more + 0.023, DREW), figure(lost, lost - 0.02, lost + 0.02, DREW)
+        difference = None if teacher else figure(lost * (more - 1), lost * (more - 1) - 0.024, lost * (more - 1) + 0.026, DREW)
+        return {
+            "arm": arm, "n": DREW, "unchanged": 0, "clean": accuracy, "value": accuracy - lost * more, "loss": own,
+            "teacher_loss": None if teacher else taught, "difference": difference, "stands_out": None if teacher else difference["low"] > 0,
+            "flips": figure(lost + 0.03, lost + 0.01, lost + 0.05, DREW), "agreement": None if teacher else {"agreement": 0.86, "low": 0.83, "high": 0.89},
+            "confidence": 0.71, "confidence_clean": 0.78, "few_groups": False,
+        }  # fmt: skip
+
+    return [entry(arm, lost) for arm, lost in ARMS.items()]
+
+
+def changed() -> dict[str, Any]:
+    """Return how the texts were changed."""
+    arms = [{"arm": arm, "n": DREW, "unchanged": 0, "example": {"before": TEXTS[1], "after": f"\t{TEXTS[1].upper()}  \n"}} for arm in ARMS]
+    arms.insert(2, {"arm": "lower_case", "n": 0, "unchanged": DREW, "example": None})
+    return {"rows": DREW, "reference": "gold", "metric": "accuracy", "unasked": "", "arms": arms}
+
+
 def checks(quality: tuple[float, float, float, str], p95: float, speedup: float, size: int) -> list[dict[str, Any]]:
     value, low, high, status = quality
 
@@ -148,10 +175,10 @@ def student(row: tuple[Any, ...], *, status: str, meets: bool | None, tested: bo
         "control": {
             "quality": qualities(control), "quality_intervals": {"accuracy": wilson(control)},
             "gain": figure(accuracy - control, accuracy - control - 0.012, accuracy - control + 0.0118, 214),
-            "seed": 0, "curve": curve(steps, control + 0.004, 0.41), "steps": steps,
+            "seed": 0, "curve": curve(steps, control + 0.004, 0.41), "steps": steps, "robustness": robust(control, 1.1),
         },
         "gain_floor": figure(accuracy - FLOOR_ACCURACY, accuracy - FLOOR_ACCURACY - 0.0127, accuracy - FLOOR_ACCURACY + 0.0131, 214),
-        "slices": slices(drop), "flips": flips(name), "rounds": [{"labels": 7000, "quality": accuracy + 0.004, "usd": 0.0}],
+        "robustness": robust(accuracy, 1.9 if kind == "ngram" else 1.02), "slices": slices(drop), "flips": flips(name), "rounds": [{"labels": 7000, "quality": accuracy + 0.004, "usd": 0.0}],
         "by_seed": [{"seed": 0, "quality": qualities(accuracy), "validation": accuracy + 0.004, "chosen": True}],
         "parity": {"max_abs_diff": 1.9e-06, "label_flips": 0, "n": 72},
         "checks": checks((drop, low + 0.0006, high - 0.0006, status), p95, rate / 127, size)[0 if tested else 1 :],
@@ -191,7 +218,7 @@ def ship() -> dict[str, Any]:
             "quality": qualities(TEACHER_ACCURACY), "quality_intervals": {"accuracy": wilson(TEACHER_ACCURACY)},
             "quality_validation": qualities(0.8094), "ceiling": None,
             **speeds(16.8, 20.4, None, 127.0, 3.9, 611_000_000, 200), "cost": {"usd_per_million": 0.0}, "license": "apache-2.0", "output_license": "apache-2.0",
-            "unanswered": 0, "precision": "fp32", "calibration": {"ece": 0.061, "reliability": reliability(TEACHER_ACCURACY, 0.09)},
+            "robustness": robust(TEACHER_ACCURACY, 1.0, teacher=True), "unanswered": 0, "precision": "fp32", "calibration": {"ece": 0.061, "reliability": reliability(TEACHER_ACCURACY, 0.09)},
         },
         "students": [
             student(HALF, status="pass", meets=True), student(STATIC, status="fail", meets=False),
@@ -201,10 +228,10 @@ def ship() -> dict[str, Any]:
             {"name": "majority", "quality": qualities(0.1182), "size_bytes": 0, "throughput_per_s": None},
             {
                 "name": "TF-IDF + linear", "quality": qualities(FLOOR_ACCURACY), "quality_intervals": {"accuracy": wilson(FLOOR_ACCURACY)},
-                "size_bytes": 5_120_000, "throughput_per_s": None,
+                "size_bytes": 5_120_000, "throughput_per_s": None, "robustness": robust(FLOOR_ACCURACY, 0.8),
             },
         ],
-        "frontier": [], "comparisons": [],
+        "frontier": [], "comparisons": [], "robustness": changed(),
         "requirement": {"quality": {"metric": "accuracy", "max_drop": 0.02, "confidence": 0.95}, "latency_p95_ms": 10, "speedup": 4, "size_mb": 25},
         "registered": {"hash": "caa311ef" * 8, "time": "2026-11-24T06:11:40Z"},
         "verdict": {
@@ -260,8 +287,10 @@ def no_gold() -> dict[str, Any]:
         quality_intervals=None,
         quality_validation=None,
         calibration=None,
+        robustness=[],
         **nothing,
     )
+    made["robustness"].update(reference="teacher", unasked="a recorded teacher can't be asked about changed texts")
     for one in made["students"]:
         one.update(
             quality=None,
@@ -277,6 +306,9 @@ def no_gold() -> dict[str, Any]:
             speedup=None,
             compression=None,
         )
+        for entry in one["robustness"]:
+            entry.update(teacher_loss=None, difference=None, stands_out=None, agreement=None)
+        one["robustness"][-1].update(clean=None, value=None, loss=None, flips=None, agreement={"agreement": 0.71, "low": 0.66, "high": 0.76})
         agreement = one["fidelity"]["agreement"]
         status = "pass" if agreement > 0.9 else "fail"
         fidelity = {
@@ -353,7 +385,7 @@ def bare() -> dict[str, Any]:
     for one in made["students"]:
         for key in set(one) - keep:
             one[key] = [] if isinstance(one[key], list) else None
-    for key in ("metric", "licenses", "command", "limits", "notes", "unmeasured"):
+    for key in ("metric", "licenses", "command", "limits", "notes", "unmeasured", "robustness"):
         made.pop(key)
     for key in (
         "quality",
@@ -365,6 +397,7 @@ def bare() -> dict[str, Any]:
         "throughput_per_s",
         "cost",
         "size_bytes",
+        "robustness",
     ):
         made["teacher"][key] = None
     made.update(requirement=None, registered=None, bundle=None, baselines=[])

@@ -84,7 +84,7 @@ def test_sections_stand_in_order():
     page = render(View(ship()))
     order = re.findall(r'<section id="(\w+)"', page)
     assert order == [
-        "requirement", "trade", "models", "gains", "curves", "calibration", "slices", "flips", "making", "cost", "data", "limits",
+        "requirement", "trade", "models", "gains", "curves", "calibration", "slices", "robustness", "flips", "making", "cost", "data", "limits",
         "licenses", "machine", "again", "words",
     ]  # fmt: skip
 
@@ -159,6 +159,22 @@ def test_without_gold_the_reason_is_told():
     text = read(SAMPLES["no_gold"]()).text
     assert "there is no gold in validation and test" in text
     assert "agrees with its teacher on" in text
+
+
+def test_changed_texts_show_what_they_cost_whom():
+    text = read(ship()).text.replace("\u202f", " ")
+    assert "A sample of 500 test rows" in text
+    assert "ngram is more brittle than its teacher, even when all comparisons are allowed for: typos, cut short, another kind." in text
+    assert "half is more brittle" not in text
+    assert "No capitals: all 500 rows are so already." in text
+    assert "⇥UNSPECIFIED OPEN WOUND OF LEFT FRONT WALL OF THORAX␣␣⏎" in text
+
+
+def test_a_teacher_that_was_not_asked_about_changed_texts_is_not_drawn():
+    text = read(SAMPLES["no_gold"]()).text
+    assert "The teacher is not drawn: a recorded teacher can't be asked about changed texts." in text
+    assert "More than the teacher" not in text
+    assert "the share of its teacher’s answers to the texts as they are" in text
 
 
 def test_licenses_that_nobody_knows_are_pointed_at():
