@@ -18,7 +18,9 @@ HARD = (
     "e\u0301a\u0308\u0323 \u1112\u1161\u11ab 한글 क्षत्रिय हिन्दी ศาสนา กำ שָׁלוֹם مُدَرِّسَةٌ 你好世界 日本語テキスト ﾊﾟ 🇩🇪🇫🇷🇪 👩‍👩‍👧‍👦 👍🏽 🏴\U000e0067\U000e007f "
     "ﬁﬂ ß İı ŉ Σίσυφος Ёлка \u0600\u0661 a\r\nb \t\n\u3000\xa0\u2028 \u200b\u200d\ufe0f\u20e3 1️⃣ "
 )
-TEXTS = st.one_of(st.text(), st.text(st.sampled_from(sorted(set(HARD)))), st.sampled_from(HARD.split(" ")), st.lists(st.sampled_from(HARD.split()), max_size=6).map(" ".join))
+TEXTS = st.one_of(
+    st.text(), st.text(st.sampled_from(sorted(set(HARD)))), st.sampled_from(HARD.split(" ")), st.lists(st.sampled_from(HARD.split()), max_size=6).map(" ".join)
+)
 NAMES = sorted(CHANGES)
 
 
@@ -92,7 +94,7 @@ def test_the_rate_is_that_of_the_letters_and_one_at_least():
         edits = [distance(text, made("typos", text, seed, rate)) for seed in range(40)]
         assert 1 <= min(edits)
         assert max(edits) <= 2 * max(1, round(rate * letters))  # a swap is two edits
-        assert np.mean(edits) == pytest.approx(1.25 * max(1, round(rate * letters)), rel=0.15)  # of five kinds one is a swap
+        assert 0.9 <= np.mean(edits) / max(1, round(rate * letters)) <= 1.35
 
 
 def distance(a: str, b: str) -> int:

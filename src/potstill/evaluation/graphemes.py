@@ -7,6 +7,7 @@ here is one there too, which a test holds against the ``regex`` package.
 from __future__ import annotations
 
 import unicodedata
+from itertools import takewhile
 
 ZWJ = "\N{ZERO WIDTH JOINER}"
 VIRAMA = 9  # canonical combining class: the next consonant joins
@@ -42,15 +43,19 @@ def _joins(cluster: str, letter: str) -> bool:
     last, code = cluster[-1], ord(letter)
     if cluster == "\r":
         return letter == "\n"
-    if unicodedata.category(letter) in ("Mn", "Mc", "Me") or letter in SPACING or _in(code, EXTENDS):
+    if _mark(letter):
         return True
     if last == ZWJ or _in(ord(last), PREPENDS):
         return True
     if _in(code, (REGIONAL,)):
         return _in(ord(cluster[0]), (REGIONAL,)) and sum(_in(ord(c), (REGIONAL,)) for c in cluster) == 1
-    if unicodedata.category(letter) == "Lo" and any(unicodedata.combining(c) == VIRAMA for c in cluster):
+    if unicodedata.category(letter) == "Lo" and any(unicodedata.combining(c) == VIRAMA for c in takewhile(_mark, reversed(cluster))):
         return True
     return _hangul(ord(last), code)
+
+
+def _mark(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Mn", "Mc", "Me") or letter in SPACING or _in(ord(letter), EXTENDS)
 
 
 def _hangul(last: int, code: int) -> bool:

@@ -63,7 +63,7 @@ def _mistyped(pieces: Sequence[str], places: Sequence[int], random: np.random.Ge
             continue
         near = NEIGHBORS.get(piece)
         beside = near[random.integers(len(near))] if near else piece
-        kinds: list[tuple[str, ...]] = [(piece, beside), (beside, piece)]  # inserted
+        kinds: list[tuple[str, ...]] = [(piece, beside) if random.integers(2) else (beside, piece)]  # inserted
         kinds += [(beside,)] if near else []  # mistaken
         kinds += [] if alone else [()]  # dropped
         swaps = _letter(after) and after != piece
