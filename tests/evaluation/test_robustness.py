@@ -118,13 +118,10 @@ def test_whole_groups_that_turn_make_it_wider():
     assert describe(Accuracy(3), gold, own, np.repeat(np.arange(10), 30), teacher=teacher)["few_groups"]
 
 
-def test_no_turned_answer_is_no_certainty():
-    gold = np.zeros(200, int)
-    same = Sides(sure(gold, 2), sure(gold, 2))
-    found = excess_interval(Accuracy(2), gold, same, same, None, 0.025)
-    assert found.low < -0.01
-    assert found.high > 0.01
-    assert excess_interval(Accuracy(2), gold[:0], same.only(slice(0)), same.only(slice(0)), None, 0.025).n == 0
+def test_no_row_at_all_says_nothing():
+    nothing = Sides(np.zeros((0, 2)), np.zeros((0, 2)))
+    found = excess_interval(Accuracy(2), np.zeros(0, int), nothing, nothing, None, 0.025)
+    assert (found.low, found.high, found.n) == (-2, 2, 0)
 
 
 def test_what_stands_out_does_so_though_many_are_looked_at():
