@@ -113,7 +113,7 @@ class TestPlan:
         assert names[:4] == ["data", "adapt", "measure", "label"]
         assert "train.half.distilled.0" in names
         assert "train.ngram.control.0" in names
-        assert names[-2:] == ["speed", "test"]
+        assert names[-3:] == ["speed", "test", "robustness"]
         assert [name for name, _ in plan_of(load(recipe), "measure").stages] == ["data", "measure"]
 
 

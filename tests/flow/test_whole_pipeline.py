@@ -50,7 +50,9 @@ def test_the_counts_add_up(finished):
     report = run.report
     rows = {name: report["data"][name] for name in ("train", "validation", "calibration", "test", "unlabeled")}
     assert rows == {"train": 300, "validation": 250, "calibration": 250, "test": 400, "unlabeled": 300}
-    assert report["cost"]["teacher_calls"] == sum(rows.values())  # each row asked exactly once
+    changed = {arm["arm"]: arm["n"] for arm in report["robustness"]["arms"]}
+    assert changed == {"typos": 400, "upper_case": 400, "lower_case": 0, "whitespace": 400, "truncation": 400}
+    assert report["cost"]["teacher_calls"] == sum(rows.values()) + sum(changed.values())  # each row asked exactly once, each changed one too
     assert report["cost"]["possibly_paid"] == 0
     assert report["data"]["test_reads"] == 1
 
@@ -62,6 +64,10 @@ def test_every_student_has_its_control_and_its_intervals(finished):
         assert student["quality_drop"]["low"] <= student["quality_drop"]["value"] <= student["quality_drop"]["high"]
         assert student["size_bytes"] > 0
         assert student["latency_ms"]["p50"] > 0
+        for entry in student["robustness"]:
+            assert entry["loss"]["low"] <= entry["loss"]["value"] <= entry["loss"]["high"]
+            assert entry["difference"]["value"] == pytest.approx(entry["loss"]["value"] - entry["teacher_loss"]["value"])
+        assert len(student["robustness"]) == len(student["control"]["robustness"]) == len(run.report["teacher"]["robustness"]) == 4
     assert {b["name"] for b in run.report["baselines"]} >= {"majority"}
     assert run.report["verdict"]["decision"] in ("ship", "do-not-ship", "inconclusive")
 

@@ -239,6 +239,26 @@ def test_a_bare_number_of_rounds_is_the_count(write, base):
     assert "leaves none" in one(write({**base, "rounds": {"count": 2, "first": "all"}})).message
 
 
+def test_robustness_has_defaults_and_finds_its_file(write, base, folder):
+    assert load(write(base)).robustness.arms == ["typos", "upper_case", "lower_case", "whitespace", "truncation"]
+    found = load(write({**base, "robustness": {"arms": [], "out_of_domain": "pool.jsonl"}})).robustness
+    assert (found.arms, found.out_of_domain) == ([], str(folder / "pool.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("section", "place", "words"),
+    [
+        ({"arms": ["typo"]}, "robustness.arms[0]", "typos"), ({"arms": ["typos", "typos"]}, "robustness.arms", "twice"), ({"rows": 0}, "robustness.rows", ""),
+        ({"typo_rate": 0}, "robustness.typo_rate", ""), ({"out_of_domain": "pol.jsonl"}, "robustness.out_of_domain", "pool.jsonl"),
+        ({"arm": []}, "robustness.arm", "arms"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_robustness_is_said(write, base, section, place, words):
+    problem = one(write({**base, "robustness": section}))
+    assert place in problem.place
+    assert words in f"{problem.message} {problem.remedy}"
+
+
 def test_warnings_say_what_should_be_known(write, base):
     base["teacher"].pop("output_license")
     base["data"]["limit"] = {"unlabeled": 5}
@@ -246,6 +266,8 @@ def test_warnings_say_what_should_be_known(write, base):
     assert "output_license is unknown" in warnings
     assert "data.limit.unlabeled has no effect" in warnings
     assert "no requirement" in warnings
+    base.update(teacher={"kind": "recorded", "path": "answers.jsonl"}, robustness={"ask_teacher": True}, students=[{"name": "ngram", "kind": "ngram"}])
+    assert "robustness.ask_teacher has no effect" in " ".join(load(write(base)).warnings())
 
 
 class TestSet:
