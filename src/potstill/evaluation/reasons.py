@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ..records import Check
+from ..records import Check, Interval
 
 if TYPE_CHECKING:
     from .verdict import Contender, Outcome, Verdict
@@ -95,6 +95,26 @@ def advice(verdict: Verdict, contenders: Sequence[Contender], test_rows: int) ->
         lines.append("more groups in the test rows, not more rows of the same groups, would decide")
     if any(check.name in NAMES and check.value is not None and check.status == "inconclusive" for check in checks):
         lines.append("time again on a quiet machine: the interval of a measurement holds the limit")
+    return lines
+
+
+def cautions(name: str, metric: str, *, floor: Interval | None, control: Interval | None) -> list[str]:
+    """Return what to think of before ``name`` ships, which is as good as its teacher: whether anything cheaper is as good as it.
+
+    ``floor`` and ``control``: its gain over TF-IDF with a linear model, and over itself trained without the teacher; in the metric's
+    units, two-sided 95 %, None where there is none.
+    """
+    word = METRICS.get(metric, metric)
+    lines = []
+    for gain, better, alike in (
+        (floor, "TF-IDF with a linear model on the gold rows is better than {} in {}: ship that, or find a better teacher",
+         "{} is not shown to be better in {} than TF-IDF with a linear model on the gold rows, which needs no teacher"),
+        (control, "trained on the gold rows alone, without the teacher, the same student is better than {} in {}: ship that",
+         "{} is not shown to be better in {} than the same student without the teacher: the teacher may not be needed for it"),
+    ):  # fmt: skip
+        if gain is not None and gain.n and gain.low <= 0:
+            said = (better if gain.high < 0 else alike).format(name, word)
+            lines.append(f"before you ship: {said} (gain {_plain(gain.value, 4)}, 95 % {_plain(gain.low, 4)} to {_plain(gain.high, 4)})")
     return lines
 
 

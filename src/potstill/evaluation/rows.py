@@ -143,7 +143,9 @@ def retention_interval(metric: Metric, rows: Rows, alpha: float) -> Interval | N
     def ratio(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.asarray(metric.combine(second) / np.maximum(metric.combine(first), 1e-12))
 
-    return Interval(sides.value(ratio), *bca(sides, ratio, alpha), rows.units, "BCa bootstrap")
+    found, (low, high) = sides.value(ratio), bca(sides, ratio, alpha)
+    low = min(low, found - unseen_mistakes(metric, rows, sides, lambda first, second: -ratio(first, second), alpha))
+    return Interval(found, low, high, rows.units, "BCa bootstrap")
 
 
 def disagreement_interval(rows: Rows, alpha: float) -> Interval:

@@ -7,9 +7,10 @@ are called, so that a run whose stages are all done loads none of them.
 from __future__ import annotations
 
 from .data import prepare
+from .evidence import Evidence
 from .judge import candidates, open_test, speed
 from .learn import learn_all
-from .report import Evidence, baseline, report
+from .report import baseline, report
 from .robustness import robustness
 from .rounds import label_in_rounds
 from .teach import adapt, standing

@@ -1,9 +1,8 @@
-"""Step 9: the requirement's lines are decided on what was measured, and every figure gets its interval."""
+"""Step 11: the requirement's lines are decided on what was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,7 @@ from ..records import Check, Interval
 from ..workspace import Workspace
 from .data import Data
 from .judge import Candidate, Opened, registered_order
-from .learn import Model
-from .teach import load_arrays, main_metric, quality
-
-TWO_SIDED = 0.025  # each bound of a 95 % interval that is shown, not decided by
+from .teach import load_arrays, main_metric
 
 
 def certify(work: Workspace, data: Data, standing: Any, found: Sequence[Candidate], speed: Any, opened: Opened) -> Any:
@@ -77,104 +73,3 @@ def _fixed(work: Workspace, candidate: Candidate, measured: Mapping[str, Any]) -
 
 def _interval(found: Mapping[str, float], method: str) -> Interval:
     return Interval(found["value"], found["low"], found["high"], int(found["n"]), method)
-
-
-# -------------------------------------------------------------------------------------------------------------- figures
-def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[Model], opened: Opened) -> dict[str, Any]:
-    """Return what the report tells of one student on the test rows; its intervals are two-sided 95 %."""
-    student = opened.logprobs[candidate.model.name]
-    rows = rows_of(opened, student)
-    answered = rows.known(need_gold=False)
-    told = {"fidelity": load("potstill.evaluation.fidelity:fidelity")(answered.teacher, answered.student, answered.groups)}
-    if not data.has_gold:
-        return {
-            **told,
-            "quality": None,
-            "quality_drop": None,
-            "retention": None,
-            "control": None,
-            "slices": [],
-            "by_seed": [],
-            "calibration": None,
-        }
-    known = rows.known(need_gold=True)
-    return {
-        **told,
-        "quality": quality(work, data, known.gold, known.student),
-        "quality_drop": _drop(work, data, known),
-        "retention": _retention(work, data, known),
-        "calibration": load("potstill.evaluation.calibration:as_json")(known.gold, known.student),
-        "control": _control(work, data, candidate, opened, student),
-        "gain_floor": _gain(work, data, opened, student, opened.logprobs["floor"]) if "floor" in opened.logprobs else None,
-        "slices": _slices(work, opened, student),
-        "flips": _flips(work, data, opened, student),
-        "by_seed": _by_seed(work, data, models, candidate, opened),
-    }
-
-
-def _drop(work: Workspace, data: Data, rows: Any) -> dict[str, Any]:
-    return asdict(load("potstill.evaluation.checks:drop_interval")(main_metric(work, data), rows, TWO_SIDED))
-
-
-def _retention(work: Workspace, data: Data, rows: Any) -> dict[str, Any] | None:
-    found = load("potstill.evaluation.rows:retention_interval")(main_metric(work, data), rows, TWO_SIDED)
-    return asdict(found) if found else None
-
-
-def _gain(work: Workspace, data: Data, opened: Opened, student: np.ndarray, other: np.ndarray) -> dict[str, Any]:
-    """Return by how much the student is better than ``other``: the drop from the student to the other."""
-    return _drop(work, data, rows_of(opened, other, teacher=student).known(need_gold=True))
-
-
-def _control(work: Workspace, data: Data, candidate: Candidate, opened: Opened, student: np.ndarray) -> dict[str, Any] | None:
-    if candidate.control is None:
-        return None
-    control = opened.logprobs[candidate.control.name]
-    gold = opened.gold >= 0
-    return {
-        "quality": quality(work, data, opened.gold[gold], control[gold]), "gain": _gain(work, data, opened, student, control),
-        "seed": candidate.control.seed, "curve": candidate.control.trained.read()["history"]["evaluations"],
-        "steps": candidate.control.trained.read()["history"]["steps"],
-    }  # fmt: skip
-
-
-def _slices(work: Workspace, opened: Opened, student: np.ndarray) -> list[dict[str, Any]]:
-    known = (opened.gold >= 0) & ~np.isnan(opened.logprobs["teacher"]).any(axis=1)
-    rows = [row for row, keep in zip(opened.rows, known) if keep]
-    names = sorted({name for row in rows for name in row.columns})
-    columns = {
-        "label": [str(row.gold) for row in rows],
-        "length": load("potstill.evaluation.slices:by_length")([len(work.task.text(row)) for row in rows]),
-        **{name: [row.columns.get(name, "") for row in rows] for name in names},
-    }
-    found: list[dict[str, Any]] = load("potstill.evaluation.slices:slices")(columns, opened.gold[known], opened.logprobs["teacher"][known], student[known])
-    return found
-
-
-def _flips(work: Workspace, data: Data, opened: Opened, student: np.ndarray, most: int = 12) -> dict[str, Any]:
-    teacher = opened.logprobs["teacher"]
-    found = load("potstill.evaluation.fidelity:flips")(opened.gold, teacher, student)
-    labels = data.head.labels
-    shown = {
-        side: [
-            {
-                "id": opened.rows[i].id, "place": opened.rows[i].place, "text": work.task.text(opened.rows[i])[:400], "gold": str(opened.rows[i].gold),
-                "teacher": labels[int(teacher[i].argmax())], "student": labels[int(student[i].argmax())],
-            }
-            for i in places[:most].tolist()
-        ]
-        for side, places in found.items()
-    }  # fmt: skip
-    return {**shown, "counts": {side: len(places) for side, places in found.items()}}
-
-
-def _by_seed(work: Workspace, data: Data, models: Sequence[Model], candidate: Candidate, opened: Opened) -> list[dict[str, Any]]:
-    known = opened.gold >= 0
-    return [
-        {
-            "seed": m.seed, "quality": quality(work, data, opened.gold[known], opened.logprobs[m.name][known]), "validation": m.score,
-            "chosen": m is candidate.model,
-        }
-        for m in models
-        if (m.student, m.arm) == (candidate.name, "distilled")
-    ]  # fmt: skip

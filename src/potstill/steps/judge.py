@@ -149,6 +149,11 @@ class Opened:
         """The rows' groups as integers *Shape:* (rows,), None where they have none."""
         return group_numbers(self.rows)
 
+    @property
+    def judged(self) -> np.ndarray:
+        """Which rows quality is told on, of everyone, so that columns side by side are of the same rows: gold, and the teacher answered."""
+        return (self.gold >= 0) & ~np.isnan(self.logprobs["teacher"]).any(axis=1)
+
 
 def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate], standing: Stage) -> Opened:
     """Register the requirement and the analysis, open the test rows, let everyone answer, and book the read."""

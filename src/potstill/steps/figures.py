@@ -1,0 +1,143 @@
+"""What the test rows tell of one model, each figure with its interval: two-sided 95 %, shown and not decided by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ..lookup import load
+from ..workspace import Workspace
+from .data import Data
+from .decide import rows_of
+from .judge import Candidate, Opened
+from .learn import Model
+from .teach import main_metric, quality
+
+TWO_SIDED = 0.025  # each bound of a 95 % interval
+
+
+def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[Model], opened: Opened) -> dict[str, Any]:
+    """Return what the report tells of one student on the test rows; its intervals are two-sided 95 %."""
+    student = opened.logprobs[candidate.model.name]
+    rows = rows_of(opened, student)
+    answered = rows.known(need_gold=False)
+    told = {"fidelity": load("potstill.evaluation.fidelity:fidelity")(answered.teacher, answered.student, answered.groups)}
+    if not data.has_gold:
+        without = dict.fromkeys(("quality", "quality_intervals", "quality_drop", "retention", "control", "calibration"))
+        return {**told, **without, "slices": [], "by_seed": []}
+    known = rows.known(need_gold=True)
+    return {
+        **told,
+        **alone(work, data, opened, student),
+        "quality_drop": _drop(work, data, known),
+        "retention": _retention(work, data, known),
+        "calibration": load("potstill.evaluation.calibration:as_json")(known.gold, known.student),
+        "control": _control(work, data, candidate, opened, student),
+        "gain_floor": _gain(work, data, opened, student, opened.logprobs["floor"]) if "floor" in opened.logprobs else None,
+        "slices": _slices(work, opened, student),
+        "flips": _flips(work, data, opened, student),
+        "by_seed": _by_seed(work, data, models, candidate, opened),
+        "over_seeds": _over_seeds(work, data, models, candidate, opened),
+    }
+
+
+def alone(work: Workspace, data: Data, opened: Opened, logprobs: np.ndarray) -> dict[str, Any]:
+    """Return a model's {quality, quality_intervals} by itself: every metric, the main one with its interval; null without gold."""
+    if not data.has_gold:
+        return {"quality": None, "quality_intervals": None}
+    known, metric = opened.judged, main_metric(work, data)
+    gold, said = opened.gold[known], logprobs[known]
+    groups = None if opened.groups is None else opened.groups[known]
+    found = load("potstill.evaluation.rows:quality_interval")(metric, gold, said, groups, TWO_SIDED)
+    return {"quality": quality(work, data, gold, said), "quality_intervals": {metric.name: asdict(found)}}
+
+
+def _drop(work: Workspace, data: Data, rows: Any) -> dict[str, Any]:
+    return asdict(load("potstill.evaluation.checks:drop_interval")(main_metric(work, data), rows, TWO_SIDED))
+
+
+def _retention(work: Workspace, data: Data, rows: Any) -> dict[str, Any] | None:
+    found = load("potstill.evaluation.rows:retention_interval")(main_metric(work, data), rows, TWO_SIDED)
+    return asdict(found) if found else None
+
+
+def _gain(work: Workspace, data: Data, opened: Opened, student: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """Return by how much the student is better than ``other``: the drop from the student to the other."""
+    known = opened.judged
+    groups = None if opened.groups is None else opened.groups[known]
+    return _drop(work, data, load("potstill.evaluation.checks:Rows")(opened.gold[known], student[known], other[known], groups).known(need_gold=True))
+
+
+def _control(work: Workspace, data: Data, candidate: Candidate, opened: Opened, student: np.ndarray) -> dict[str, Any] | None:
+    if candidate.control is None:
+        return None
+    control = opened.logprobs[candidate.control.name]
+    return {
+        **alone(work, data, opened, control), "gain": _gain(work, data, opened, student, control),
+        "seed": candidate.control.seed, "curve": candidate.control.trained.read()["history"]["evaluations"],
+        "steps": candidate.control.trained.read()["history"]["steps"],
+    }  # fmt: skip
+
+
+def _slices(work: Workspace, opened: Opened, student: np.ndarray) -> list[dict[str, Any]]:
+    known, groups = opened.judged, opened.groups
+    rows = [row for row, keep in zip(opened.rows, known) if keep]
+    names = sorted({name for row in rows for name in row.columns})
+    columns = {
+        "label": [str(row.gold) for row in rows],
+        "length": load("potstill.evaluation.slices:by_length")([len(work.task.text(row)) for row in rows]),
+        **{name: [row.columns.get(name, "") for row in rows] for name in names},
+    }
+    found: list[dict[str, Any]] = load("potstill.evaluation.slices:slices")(
+        columns, opened.gold[known], opened.logprobs["teacher"][known], student[known], groups=None if groups is None else groups[known]
+    )
+    return found
+
+
+def _flips(work: Workspace, data: Data, opened: Opened, student: np.ndarray, most: int = 12) -> dict[str, Any]:
+    teacher = opened.logprobs["teacher"]
+    found = load("potstill.evaluation.fidelity:flips")(opened.gold, teacher, student)
+    labels = data.head.labels
+    shown = {
+        side: [
+            {
+                "id": opened.rows[i].id, "place": opened.rows[i].place, "text": work.task.text(opened.rows[i])[:400], "gold": str(opened.rows[i].gold),
+                "teacher": labels[int(teacher[i].argmax())], "student": labels[int(student[i].argmax())],
+            }
+            for i in places[:most].tolist()
+        ]
+        for side, places in found.items()
+    }  # fmt: skip
+    return {**shown, "counts": {side: len(places) for side, places in found.items()}}
+
+
+def _of_seeds(models: Sequence[Model], candidate: Candidate) -> list[Model]:
+    return [m for m in models if (m.student, m.arm) == (candidate.name, "distilled")]
+
+
+def _by_seed(work: Workspace, data: Data, models: Sequence[Model], candidate: Candidate, opened: Opened) -> list[dict[str, Any]]:
+    known = opened.judged
+    return [
+        {
+            "seed": m.seed, "quality": quality(work, data, opened.gold[known], opened.logprobs[m.name][known]), "validation": m.score,
+            "chosen": m is candidate.model,
+        }
+        for m in _of_seeds(models, candidate)
+    ]  # fmt: skip
+
+
+def _over_seeds(work: Workspace, data: Data, models: Sequence[Model], candidate: Candidate, opened: Opened) -> dict[str, Any] | None:
+    """Return the mean over seeds of the main metric and of the drop, rows and seeds resampled together; None with one seed."""
+    of, known, groups = _of_seeds(models, candidate), opened.judged, opened.groups
+    if len(of) < 2 or not known.any():
+        return None
+    given = {
+        "gold": opened.gold[known], "students": [opened.logprobs[m.name][known] for m in of], "alpha": TWO_SIDED,
+        "groups": None if groups is None else np.unique(groups[known], return_inverse=True)[1],
+    }  # fmt: skip
+    interval = load("potstill.evaluation.rows:seeds_interval")
+    sides = {"quality": None, "quality_drop": opened.logprobs["teacher"][known]}
+    return {name: asdict(interval(main_metric(work, data), teacher=teacher, **given)) for name, teacher in sides.items()}

@@ -1,0 +1,94 @@
+"""What ``report.json`` tells of each model: the teacher, the students, the baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..lookup import load
+from ..workspace import Workspace
+from .evidence import Evidence
+from .figures import alone, figures
+from .judge import Candidate
+from .teach import baseline_figures, main_metric, majority
+
+
+def _speed(measured: Mapping[str, Any] | None) -> dict[str, Any]:
+    if measured is None:
+        return {"latency_ms": None, "throughput_per_s": None, "peak_memory_bytes": None, "energy_j_per_1000": None, "start_s": None}
+    latency = {name: value["value"] if value else None for name, value in measured["latency_ms"].items()}
+    kept = {name: measured[name] for name in ("throughput_per_s", "peak_memory_bytes", "energy_j_per_1000", "start_s", "batch_size")}
+    return {"latency_ms": latency, "latency_intervals": measured["latency_ms"], **kept}
+
+
+def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section ``teacher``."""
+    facts, opened = found.standing.read()["facts"], found.opened
+    said, known = opened.logprobs["teacher"], opened.judged
+    has_gold = found.data.has_gold
+    adapted = found.teaching.adapted.read() if found.teaching.adapted else None
+    spec = work.recipe.teacher
+    return {
+        "name": Path(getattr(spec, "model", getattr(spec, "name", "teacher"))).name, "kind": spec.kind, "identity": found.teaching.fingerprint,
+        "parameters": facts.get("parameters"), "size_bytes": facts.get("size_bytes"),
+        **alone(work, found.data, opened, said),
+        "quality_validation": baseline_figures(work, found.data, found.standing)["teacher"] if has_gold else None,
+        "ceiling": None, **_speed(measured["measured"].get("teacher")),
+        "cost": {"usd_per_million": 1e6 * work.price}, "license": spec.license, "output_license": spec.output_license,
+        "robustness": found.brittle("teacher"),
+        "unanswered": int(np.isnan(said).any(axis=1).sum()), "adapted": adapted, "precision": facts.get("precision"), "facts": facts,
+        "calibration": load("potstill.evaluation.calibration:as_json")(opened.gold[known], said[known]) if has_gold else None,
+    }  # fmt: skip
+
+
+def student(work: Workspace, found: Evidence, candidate: Candidate, measured: Mapping[str, Any], verdict: Any) -> dict[str, Any]:
+    """Return one of the section ``students``."""
+    trained, exported = candidate.model.trained.read(), candidate.model.exported.read()
+    told = figures(work, found.data, candidate, found.models, found.opened)
+    if told["control"] and candidate.control is not None:
+        told["control"]["robustness"] = found.brittle(candidate.control.name)
+    facts, artifact = found.standing.read()["facts"], candidate.artifact
+    outcome = next((o for o in verdict.outcomes if o.name == candidate.name), None) if verdict else None
+    ratio = measured["speedup"].get(candidate.name)
+    kept = next(step for step in exported["steps"] if step["kept"])
+    metric = main_metric(work, found.data).name
+    return {
+        "name": candidate.name, "kind": candidate.spec.kind, "parameters": trained["parameters"], "size_bytes": artifact.size_bytes,
+        "artifact": {"path": f"students/{candidate.name}/artifact", "precision": artifact.precision, "sha256": artifact.sha256},
+        "before_export": {"quality": {metric: trained["history"]["kept_score"]}, "on": "validation"},
+        **told, **_speed(measured["measured"][candidate.name]), "robustness": found.brittle(candidate.model.name),
+        "speedup": {"throughput": ratio["throughput"], "latency_p95": ratio["latency_p95"]} if ratio else None,
+        "compression": facts["size_bytes"] / artifact.size_bytes if facts.get("size_bytes") else None,
+        "rounds": [_round(r, candidate) for r in found.rounds],
+        "parity": kept["parity"], "ladder": exported["steps"], "validation_score": candidate.model.score,
+        "checks": [asdict(check) for check in outcome.checks] if outcome else [], "meets": outcome.meets if outcome else None,
+        "tested": outcome.tested if outcome else False, "rows_needed": outcome.rows_needed if outcome else None,
+        "curve": trained["history"]["evaluations"], "steps": trained["history"]["steps"], "stopped_early": trained["history"]["stopped_early"],
+        "rows": trained["rows"], "left_out": trained["left_out"], "seed": candidate.model.seed, "temperature": candidate.temperature,
+        "train_seconds": trained["history"]["seconds"],
+    }  # fmt: skip
+
+
+def _round(done: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
+    """Return what a round asked and reached on validation; ``gain`` is over the round before it, ``random`` the arm beside the last."""
+    quality = done["quality"] if done["quality"] is not None else candidate.model.score
+    told = {"labels": done["labels"], "quality": quality, "usd": done["usage"]["usd"]}
+    return told | {name: done[name] for name in ("gain", "random", "stopped") if done.get(name) is not None}
+
+
+def baselines(work: Workspace, found: Evidence) -> list[dict[str, Any]]:
+    """Return the section ``baselines``: the majority, and the floor where there is gold to learn from."""
+    if not found.data.has_gold:
+        return []
+    opened = found.opened
+    guess = majority(work, found.data, len(opened.gold))
+    rows = [{"name": "majority", **alone(work, found.data, opened, guess), "size_bytes": 0, "throughput_per_s": None}]
+    if "floor" in opened.logprobs:
+        told = alone(work, found.data, opened, opened.logprobs["floor"])
+        size = found.standing.read()["floor"]["size_bytes"]
+        rows.append({"name": "TF-IDF + linear", **told, "size_bytes": size, "throughput_per_s": None, "robustness": found.brittle("floor")})
+    return rows

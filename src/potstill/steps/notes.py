@@ -1,0 +1,107 @@
+"""What must be said beside the figures: what was not measured and why, and what an honest colleague would point out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..lookup import load
+from ..records import Interval
+from ..workspace import Workspace
+from .evidence import Evidence
+from .teach import main_metric
+
+TWO_SIDED = 0.025  # each bound of a 95 % interval
+
+
+def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
+    """Return what the page can't tell, in sentences."""
+    lines = [f"speed and memory are of this machine ({measured['machine']['cpu']}, {measured['machine']['threads']} threads); elsewhere they differ"]
+    for name, m in measured["measured"].items():
+        if m["latency_ms"].get("p99") is None:
+            lines.append(f"{name}: no p99, which takes 1,000 single calls")
+    if any(m["energy_j_per_1000"] is None for m in measured["measured"].values()):
+        lines.append(f"energy: {next(m['energy_reason'] for m in measured['measured'].values())}")
+    if "teacher" not in measured["measured"]:
+        lines.append("the teacher's answers are recorded: its speed, memory and size can't be measured here")
+    if (told := found.robustness.read())["arms"] and told["unasked"]:
+        lines.append(f"{told['unasked']}; whether a student is more brittle than its teacher can't be told")
+    for split, labels in found.data.card["missing_labels"].items():
+        lines.append(f"{split} has no row of: {', '.join(labels)}")
+    if not found.data.has_gold:
+        lines.append("there is no gold in validation and test: quality, control and retention can't be told, the verdict rests on fidelity")
+    return lines
+
+
+def notes(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str]:
+    """Return what an honest colleague would point out."""
+    lines, metric = _of_the_teacher(work, found, made), made["metric"]
+    for student in made["students"]:
+        gain = student.get("gain_floor")
+        if gain and gain["high"] < 0:
+            lines.append(f"{student['name']} is worse than TF-IDF with a linear model on the gold rows: it is not worth its teacher")
+        control = student.get("control")
+        if control and control["gain"]["low"] <= 0:
+            verb = "is worse than" if control["gain"]["high"] < 0 else "is not shown to be better than"
+            lines.append(f"{student['name']} {verb} its control, the same student without the teacher ({metric})")
+        if worse := [entry["arm"].replace("_", " ") for entry in student["robustness"] if entry["stands_out"]]:
+            lines.append(f"{student['name']} is more brittle than its teacher, beyond chance: {', '.join(worse)}")
+    if made["data"]["test_reads"] > 1:
+        lines.append(f"this is look number {made['data']['test_reads']} at these test rows: bounds are wider for it")
+    return lines
+
+
+def _of_the_teacher(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str]:
+    """Return what the test showed of the teacher: saturated, below the floor, beaten by its students."""
+    opened = found.opened
+    told = {"metric": made["metric"], "saturated": load("potstill.evaluation.calibration:saturated")(opened.logprobs["teacher"])}
+    drops = {s["name"]: Interval(**s["quality_drop"]) for s in made["students"] if s["quality_drop"] and s["quality_drop"]["n"]}
+    behind = found.data.has_gold and "floor" in opened.logprobs and against_floor(work, found).high < 0
+    lines: list[str] = load("potstill.evaluation.standing:teacher_notes")(**told, drops=drops, behind_floor=behind)
+    return lines
+
+
+def against_floor(work: Workspace, found: Evidence) -> Interval:
+    """Return how much better the teacher is than the floor on the test rows: under 0 as a whole, the floor is better beyond chance."""
+    opened, known = found.opened, found.opened.judged
+    groups = None if opened.groups is None else opened.groups[known]
+    rows = load("potstill.evaluation.rows:Rows")(opened.gold[known], opened.logprobs["teacher"][known], opened.logprobs["floor"][known], groups)
+    interval: Interval = load("potstill.evaluation.rows:drop_interval")(main_metric(work, found.data), rows.known(need_gold=True), TWO_SIDED)
+    return interval
+
+
+def cautions(made: Mapping[str, Any]) -> list[str]:
+    """Return what to think of before shipping: a student may be as good as its teacher and still be no better than what costs less."""
+    name = made["verdict"]["student"]
+    student = next((s for s in made["students"] if s["name"] == name), None)
+    if student is None:
+        return []
+    control = student.get("control") or {}
+    lines: list[str] = load("potstill.evaluation.reasons:cautions")(
+        name, made["metric"], floor=_interval(student.get("gain_floor")), control=_interval(control.get("gain"))
+    )
+    return lines
+
+
+def _interval(found: Mapping[str, Any] | None) -> Interval | None:
+    return Interval(**found) if found else None
+
+
+def unmeasured(found: Evidence, made: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, str]:
+    """Return for each key that is null why it is."""
+    told = {"ceiling": "each row has one gold label: how far people agree among themselves is not known"}
+    if energy := [m["energy_reason"] for m in measured["measured"].values() if m["energy_j_per_1000"] is None]:
+        told["energy_j_per_1000"] = energy[0]
+    if "teacher" not in measured["measured"]:
+        reason = "the teacher's answers are recorded: it can't be timed or weighed here"
+        told |= dict.fromkeys(("teacher.latency_ms", "teacher.throughput_per_s", "teacher.peak_memory_bytes", "teacher.size_bytes", "speedup"), reason)
+        told["compression"] = reason
+    if not found.data.has_gold:
+        told |= dict.fromkeys(("quality", "quality_drop", "retention", "control", "calibration"), "there is no gold in validation and test")
+    elif not found.data.teaches_gold:
+        told["control"] = "there is no gold in training: nothing could be trained without the teacher"
+    if found.data.has_gold and any(s["retention"] is None for s in made["students"]):
+        told["retention"] = "a ratio says something of a quality above 0 that is higher where it is better"
+    if reason := found.robustness.read()["unasked"]:
+        told["robustness.difference"] = reason
+    return told
