@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from potstill.evaluation.checks import at_least, at_most, unknown
 from potstill.evaluation.metrics import Accuracy, LogLoss, MacroF1
 from potstill.evaluation.plan import fidelity_plan, quality_plan
+from potstill.evaluation.reasons import cautions
 from potstill.evaluation.registration import Read
 from potstill.evaluation.rows import Rows
 from potstill.evaluation.standing import teacher_notes, teacher_standing
@@ -263,3 +264,21 @@ def test_what_must_be_said_of_a_teacher_is_said():
     assert "luckier did better" in lines[3]
     assert lines[4].startswith("worse is not shown to be better than the same student trained on labels alone")
     assert teacher_notes(metric="accuracy", saturated=0.1, drops={"worse": drops["worse"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("floor", "control", "said"),
+    [
+        (None, None, []), (Interval(0.03, 0.01, 0.05, 400), Interval(0.02, 0.001, 0.04, 400), []),
+        (Interval(-0.03, -0.05, -0.01, 400), None, ["TF-IDF with a linear model on the gold rows is better than half in accuracy: ship that"]),
+        (Interval(0.0, -0.02, 0.02, 400), None, ["not shown to be better in accuracy than TF-IDF"]),
+        (Interval(0.03, 0.01, 0.05, 400), Interval(-0.03, -0.05, -0.01, 400), ["the same student is better than half in accuracy: ship that (gain -3 points"]),
+        (Interval(0.0, -1.0, 1.0, 0), Interval(0.0, -0.01, 0.01, 400), ["the teacher may not be needed for it"]),
+    ],
+)  # fmt: skip
+def test_a_student_that_ships_beside_something_cheaper_and_as_good_is_cautioned(floor, control, said):
+    lines = cautions("half", "accuracy", floor=floor, control=control)
+    assert len(lines) == len(said)
+    for line, words in zip(lines, said):
+        assert line.startswith("before you ship: ")
+        assert words in line

@@ -30,6 +30,7 @@ class Tested:
     work: Workspace
     data: Any
     teaching: Any
+    models: Any
     candidates: Any
     opened: Any
 
@@ -41,7 +42,7 @@ def until_tested(recipe: Path, folder: Path, *overrides: str) -> Iterator[Tested
         data = steps.prepare(work)
         teaching = steps.adapt(work, data)
         standing = steps.standing(work, data, teaching)
-        lesson, _ = steps.label_in_rounds(work, data, teaching)
+        lesson, _ = steps.label_in_rounds(work, data, teaching, standing)
         models = steps.learn_all(work, data, teaching, lesson)
         found = steps.candidates(work, data, models)
-        yield Tested(work, data, teaching, found, steps.open_test(work, data, teaching, models, found, standing))
+        yield Tested(work, data, teaching, models, found, steps.open_test(work, data, teaching, models, found, standing))

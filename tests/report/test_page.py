@@ -177,6 +177,24 @@ def test_a_teacher_that_was_not_asked_about_changed_texts_is_not_drawn():
     assert "the share of its teacher’s answers to the texts as they are" in text
 
 
+def test_several_seeds_show_their_mean_beside_them():
+    report = ship()
+    one = report["students"][0]
+    one["by_seed"] = [{**one["by_seed"][0], "seed": seed, "chosen": seed == 1} for seed in range(3)]
+    interval = {"value": 0.7954, "low": 0.7821, "high": 0.8088, "n": 214, "method": "bootstrap over groups and 3 seeds"}
+    one["over_seeds"] = {"quality": interval, "quality_drop": {**interval, "value": 0.0088, "low": -0.0011, "high": 0.0192}}
+    assert list(Draft202012Validator(schema()).iter_errors(report)) == []
+    text = read(report).text.replace("\u202f", " ")
+    assert "all, mean 79.5 % 78.2 % to 80.9 %" in text
+    assert "drop 0.88 points (−0.11 to 1.92)" in text
+
+
+def test_reasons_for_what_is_not_told_are_in_plain_words():
+    report = ship()
+    report["unmeasured"] = {"energy_j_per_1000": "no meter", "teacher.latency_ms": "recorded", "teacher.throughput_per_s": "recorded"}
+    assert "Not told: energy (no meter); teacher’s latency, teacher’s throughput (recorded)." in read(report).text
+
+
 def test_licenses_that_nobody_knows_are_pointed_at():
     report = ship()
     report["licenses"]["teacher outputs"] = "unknown"

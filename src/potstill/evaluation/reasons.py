@@ -114,7 +114,8 @@ def cautions(name: str, metric: str, *, floor: Interval | None, control: Interva
     ):  # fmt: skip
         if gain is not None and gain.n and gain.low <= 0:
             said = (better if gain.high < 0 else alike).format(name, word)
-            lines.append(f"before you ship: {said} (gain {_plain(gain.value, 4)}, 95 % {_plain(gain.low, 4)} to {_plain(gain.high, 4)})")
+            text, unit = amount(Check("gain", 0.0, None, None, None, None, "inconclusive", f"drop in {metric}"))
+            lines.append(f"before you ship: {said} (gain {text(gain.value)}{unit}, 95 % {text(gain.low)} to {text(gain.high)})")
     return lines
 
 

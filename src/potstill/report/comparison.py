@@ -11,6 +11,7 @@ from .tables import figure_cell, mark, matrix
 from .view import View
 
 Model = Mapping[str, Any]
+PLAIN = {"energy_j_per_1000": "energy", "teacher.latency_ms": "teacher’s latency", "teacher.throughput_per_s": "teacher’s throughput"}
 FAR = 1.5  # a floor that far below, in spans of the models' quality, is told and not drawn: it would flatten all else
 
 
@@ -216,7 +217,7 @@ def _why_null(view: View) -> Html | None:
     """Return why figures are missing, each reason once."""
     reasons: dict[str, list[str]] = {}
     for key, reason in view.part("unmeasured").items():
-        reasons.setdefault(str(reason), []).append(key.replace("_", " "))
+        reasons.setdefault(str(reason), []).append(PLAIN.get(key, key.replace(".", "’s ").replace("_", " ")))
     return el("p.small", "Not told: " + "; ".join(f"{', '.join(keys)} ({reason})" for reason, keys in reasons.items()) + ".") if reasons else None
 
 

@@ -72,9 +72,27 @@ def _seeds(view: View) -> Html | None:
         judged = [words.quality(view.metric, found) for found in (view.quality(one), words.value(one.get("validation")))]
         return [student["name"], str(one.get("seed")), *judged, "chosen" if one.get("chosen") else ""]
 
-    rows = [row(student, one) for student in view.students if len(student.get("by_seed") or ()) > 1 for one in student["by_seed"]]
+    rows = []
+    for student in view.students:
+        if len(student.get("by_seed") or ()) > 1:
+            rows += [row(student, one) for one in student["by_seed"]]
+            rows += [_mean(view, student)] if student.get("over_seeds") else []
     columns = [Column("Seeds"), *(Column(title, "number") for title in ("Seed", "Test", "Validation")), Column("")]
     return table("By seed", columns, rows) if rows else None
+
+
+def _mean(view: View, student: Model) -> list[Child]:
+    """Return the line of all seeds: it is the recipe's, where the others are each one artifact's."""
+    found, drop = student["over_seeds"].get("quality"), student["over_seeds"].get("quality_drop")
+    quality = figure_cell(words.quality(view.metric, words.value(found)), _ends(found, lambda end: words.quality(view.metric, end)))
+    ends = _ends(drop, lambda end: words.difference(view.metric, end, unit=False))
+    told = f"drop {words.difference(view.metric, words.value(drop))}" + (f" ({ends})" if ends else "")
+    return [student["name"], "all, mean", quality, None, f"rows and seeds resampled together; {told}"]
+
+
+def _ends(found: Any, show: Any) -> str | None:
+    ends = words.bounds(found)
+    return words.spread(*map(show, ends)) if ends else None
 
 
 def _rounds(view: View) -> Html | None:
