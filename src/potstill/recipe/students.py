@@ -134,7 +134,7 @@ class TreesStudent(Student):
     word_ngrams: Sizes = [1, 2]
     char_ngrams: Annotated[list[int] | None, BeforeValidator(_sizes)] = [3, 5]
     rounds: Whole = 200  # at most: each adds one tree a class
-    leaves: Annotated[int, Field(ge=2)] = 15  # of a tree, at most
+    leaves: Annotated[int, Field(ge=2)] = 31  # of a tree, at most
     patience: Whole = 25  # rounds without gain on validation until it stops
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from .. import rng
 from ..records import Example, Head
 from .source import seeded
-from .subword import SubwordStudent, begin, restored
+from .subword import SubwordStudent, begin, itself, restored
 
 KIND = "convolutional"
 
@@ -58,9 +58,9 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     with seeded(rng.integer(seed, "student", "net")):
         module = TextCNN(**shape)
     module.embedding.weight.data.copy_(embedding)
-    return SubwordStudent(module, head, tokenizer, preprocess, shape, KIND)
+    return SubwordStudent(module, head, tokenizer, preprocess, shape, KIND, itself)
 
 
 def load(folder: Path) -> SubwordStudent:
     """Return the student that :meth:`SubwordStudent.save` wrote."""
-    return restored(folder, KIND, TextCNN)
+    return restored(folder, KIND, TextCNN, itself)

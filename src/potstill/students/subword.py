@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from . import readme
 from .folder import head_of, read, write
 from .protocol import Output
 from .source import plain, read_tokenizer
-from .vectors import token_vectors, vocabulary
+from .vectors import input_vectors, vocabulary
 
 WEIGHTS = "model.safetensors"
 SCRATCH = "scratch"  # `from` where nothing but the tokenizer is taken from the model
@@ -39,6 +39,7 @@ class SubwordStudent:
     spec: dict[str, Any]  # preprocessing
     shape: dict[str, Any]
     kind: str
+    traceable: Callable[[nn.Module], nn.Module]  # what an exporter is given for the module
     learns: Literal["loop"] = "loop"
     hidden_layers: int = 0
     width: int = 0
@@ -66,13 +67,18 @@ class SubwordStudent:
         storage.write_text(folder / "tokenizer.json", self.tokenizer.to_str())
 
     def export_module(self) -> nn.Module:
-        return copy.deepcopy(self.module).cpu().eval()
+        return self.traceable(self.module)
+
+
+def itself(module: nn.Module) -> nn.Module:
+    """Return a copy on the CPU, in eval mode: what is traced where the module has nothing that exporters can't trace."""
+    return copy.deepcopy(module).cpu().eval()
 
 
 def begin(spec: Any, source: Path, *, fields: Sequence[str], seed: int, max_length: int) -> tuple[Tokenizer, dict[str, Any], Tensor]:
     """Return the tokenizer of the model in ``source``, the preprocessing over it, and the embeddings *Shape:* (vocabulary, dimensions).
 
-    The embeddings are the model's, as a static student's are, or drawn from ``seed`` where ``spec.source`` is "scratch".
+    The embeddings are the model's input embeddings, reduced to their principal components, or drawn from ``seed`` where ``spec.source`` is "scratch".
     Raises :class:`UserError` for a folder that can't be used.
     """
     tokenizer = read_tokenizer(source)
@@ -82,15 +88,15 @@ def begin(spec: Any, source: Path, *, fields: Sequence[str], seed: int, max_leng
         "max_length": int(spec.max_length or max_length), "inputs": ["input_ids", "attention_mask"], "pad": {"input_ids": 0},
     }  # fmt: skip
     if spec.source != SCRATCH:
-        return own, preprocess, torch.from_numpy(token_vectors(source, spec.dimensions))
+        return own, preprocess, torch.from_numpy(input_vectors(source, spec.dimensions))
     generator = torch.Generator().manual_seed(rng.integer(seed, "student", "embeddings"))
     return own, preprocess, torch.randn(vocabulary(tokenizer, source), spec.dimensions, generator=generator)
 
 
-def restored(folder: Path, kind: str, module: type[nn.Module]) -> SubwordStudent:
+def restored(folder: Path, kind: str, module: type[nn.Module], traceable: Callable[[nn.Module], nn.Module]) -> SubwordStudent:
     """Return the student that :meth:`SubwordStudent.save` wrote; ``module`` is the class of its weights."""
     saved: Mapping[str, Any] = read(folder, kind)
     net = module(**saved["spec"])
     net.load_state_dict(load_file(folder / WEIGHTS))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return SubwordStudent(net, head_of(saved), tokenizer, saved["preprocess"], saved["spec"], kind)
+    return SubwordStudent(net, head_of(saved), tokenizer, saved["preprocess"], saved["spec"], kind, traceable)

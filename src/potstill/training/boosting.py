@@ -14,6 +14,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 from lightgbm.callback import CallbackEnv, EarlyStopException
+from scipy import sparse
 
 from .. import storage
 from ..contracts import Progress, silent
@@ -28,7 +29,7 @@ from .records import History, TrainingRows
 CHECKPOINT = "boosting.json"
 EVERY = 10  # rounds between two checkpoints
 # Measured with gold labels of 9,500 ICD-10-CM texts, see students/build.py: leaves of 5, 40 or 80 rows were no better, nor was a penalty of 10.
-FIXED = {
+FIXED: Mapping[str, Any] = {
     "min_data_in_leaf": 20, "lambda_l2": 1.0, "max_bin": 15,  # a text seldom has an n-gram more often
     "use_missing": False, "feature_pre_filter": True, "deterministic": True, "force_col_wise": True,  # the same trees for any number of threads
     "metric": "none", "verbosity": -1,
@@ -92,12 +93,15 @@ class _Run:
         earlier = self._resume()
         features, width = self.student.spec["buckets"], self.student.head.width
         options: dict[str, Any] = {
-            **FIXED, "objective": self._objective, "num_class": width, "num_leaves": self.spec.leaves, "learning_rate": self.spec.learning_rate,
+            # A method would not do: LightGBM copies its options deeply, and a method's owner with them.
+            **FIXED, "objective": lambda scores, _: self._objective(scores), "num_class": width, "num_leaves": self.spec.leaves, "learning_rate": self.spec.learning_rate,
             "num_threads": self.spec.threads, "seed": self.spec.seed % 2**31,
         }  # fmt: skip
         model, left = earlier, self.spec.rounds - self.history.steps
         if left and not self.history.stopped_early:
-            sets = [lightgbm.Dataset(matrix(given, features), label=np.zeros(len(given)), params=options, free_raw_data=False) for given in (items, validation)]
+            counts = [matrix(given, features) for given in (items, validation)]
+            _can_split(counts[0])
+            sets = [lightgbm.Dataset(given, label=np.zeros(given.shape[0]), params=options, free_raw_data=False) for given in counts]
             booster = lightgbm.train(
                 options, sets[0], left, valid_sets=[sets[1].set_reference(sets[0])], feval=self._look, callbacks=[self._book],
                 init_model=lightgbm.Booster(model_str=earlier) if earlier else None,
@@ -105,7 +109,7 @@ class _Run:
             model = _text(booster)
         self.student.model = _text(lightgbm.Booster(model_str=model), self.history.kept_step)
 
-    def _objective(self, scores: np.ndarray, _: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _objective(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.losses, gradient, curvature = self.goal(scores)
         return gradient, curvature
 
@@ -150,6 +154,17 @@ class _Run:
         self.history = History.of(found["history"])
         self.log.event("train.resume", step=self.history.steps)
         return str(found["model"])
+
+
+def _can_split(counts: sparse.csr_matrix) -> None:
+    """Raise :class:`UserError` where no n-gram tells enough rows from enough others: LightGBM would call it a fault of its own."""
+    least, rows = FIXED["min_data_in_leaf"], counts.shape[0]
+    have = counts.getnnz(axis=0)
+    if not ((have >= least) & (have <= rows - least)).any():
+        raise UserError(
+            f"{rows} rows are too few for trees: no n-gram stands in {least} of them and is missing in {least} others", place="data",
+            remedy="give more rows, or a pool for the teacher to label; or take a student of another kind",
+        )  # fmt: skip
 
 
 def _text(booster: lightgbm.Booster, rounds: int | None = None) -> str:
