@@ -195,7 +195,7 @@ def test_killed_it_goes_on_to_the_same_trees(tmp_path):
         "def slow(logprobs):\n"
         "    time.sleep(0.02)\n"
         "    return agreement(logprobs)\n"
-        "fitted(Path(sys.argv[1]), rounds=400, patience=400, evaluate=slow)\n"
+        "fitted(Path(sys.argv[1]), rounds=100, patience=100, evaluate=slow)\n"
     )
     child = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "cut")])
     while not (tmp_path / "cut" / boosting.CHECKPOINT).is_file():
@@ -203,7 +203,7 @@ def test_killed_it_goes_on_to_the_same_trees(tmp_path):
         time.sleep(0.05)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    again, history = fitted(tmp_path / "cut", rounds=400, patience=400)
-    whole, told = fitted(tmp_path / "whole", rounds=400, patience=400)
+    again, history = fitted(tmp_path / "cut", rounds=100, patience=100)
+    whole, told = fitted(tmp_path / "whole", rounds=100, patience=100)
     assert again.model == whole.model
     assert history.evaluations == told.evaluations
