@@ -85,7 +85,7 @@ def test_a_student_of_each_kind_is_told_of_objectives_that_it_can_not_use(finish
 
 
 def test_a_trees_bundle_answers_without_torch_and_without_its_library(finished):
-    folder, _, run = finished
+    run = finished[2]
     blocked = ("torch", "lightgbm", "scipy", "sklearn", "transformers", "accelerate", "safetensors", "pyarrow", "onnx")
     texts = ["good film and very great", "fever of the blood", "", "日本語 text", "bad " * 500]
     program = (

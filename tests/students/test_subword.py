@@ -111,7 +111,9 @@ def test_a_filter_finds_its_phrase_wherever_it_stands():
         net.convolutions[0].weight[0, 1, 0] = net.convolutions[0].weight[0, 2, 1] = 1.0  # 1, then 2
         net.out.weight.copy_(torch.tensor([[0.0], [1.0]]))
         net.out.bias.zero_()
-        found = [float(net(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64))[0, 1]) for ids in ([1, 2], [3, 3, 1, 2], [2, 1], [1], [3], [1, 2, 3])]
+        found = [
+            float(net(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.int64))[0, 1]) for ids in ([1, 2], [3, 3, 1, 2], [2, 1], [1], [3], [1, 2, 3])
+        ]
     assert found == [2.0, 2.0, 1.0, 1.0, 0.0, 2.0]
 
 

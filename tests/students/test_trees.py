@@ -73,7 +73,9 @@ def test_a_tree_without_a_split_is_its_one_value():
 def test_trees_over_anything_but_counts_are_refused():
     for decision in (1, 10):  # by category; with missing values of their own
         with pytest.raises(ValueError, match="category"):
-            forest.parse(f"tree\n\nTree=0\nnum_leaves=2\nsplit_feature=0\nthreshold=0.5\ndecision_type={decision}\nleft_child=-1\nright_child=-2\nleaf_value=1 2\n\nend of trees\n")
+            forest.parse(
+                f"tree\n\nTree=0\nnum_leaves=2\nsplit_feature=0\nthreshold=0.5\ndecision_type={decision}\nleft_child=-1\nright_child=-2\nleaf_value=1 2\n\nend of trees\n"
+            )
 
 
 def test_counts_are_the_reference_s_dense_and_sparse(student):

@@ -23,7 +23,7 @@ from potstill.students.protocol import Output
 from potstill.training import boosting
 from potstill.training.gradients import Goal, log_softmax
 from potstill.training.records import TrainingRows
-from tests.training.boosted import DATA, GOLD, HEAD, TERMS, agreement, fitted, fresh, rows, spec
+from tests.training.boosted import DATA, GOLD, TERMS, agreement, fitted, fresh, rows, spec
 
 
 # ---------------------------------------------------------------------------------------------------------- gradients
@@ -137,7 +137,13 @@ def test_progress_tells_every_round_and_nothing_else_is_said(tmp_path, capfd):
 def test_two_classes_can_be_learnt_too(tmp_path):
     student = fresh(Head("classes", ("a", "b")))
     given = TrainingRows(student.preprocess.encode(DATA[:300]), GOLD[:300] % 2)
-    history = fitted(tmp_path / "two", student=student, given=given, terms=[{"kind": "hard", "weight": 1.0}], evaluate=lambda l: Score(float((l.argmax(1) == GOLD[300:] % 2).mean())))[1]
+    history = fitted(
+        tmp_path / "two",
+        student=student,
+        given=given,
+        terms=[{"kind": "hard", "weight": 1.0}],
+        evaluate=lambda said: Score(float((said.argmax(1) == GOLD[300:] % 2).mean())),
+    )[1]
     assert history.kept_score > 0.6
 
 

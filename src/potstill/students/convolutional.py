@@ -29,6 +29,7 @@ class TextCNN(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, dimensions)
         # Windows may reach over both ends of a text, as in Kim's own code: so a text shorter than the widest one has its windows too.
+        self.widths = tuple(widths)
         self.convolutions = nn.ModuleList(nn.Conv1d(dimensions, filters, width, padding=width - 1) for width in widths)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(filters * len(widths), classes)
@@ -37,9 +38,9 @@ class TextCNN(nn.Module):
         real = mask.to(self.embedding.weight.dtype)
         words = (self.embedding(ids) * real.unsqueeze(2)).transpose(1, 2)  # (rows, dimensions, length)
         found = []
-        for convolution in self.convolutions:
+        for width, convolution in zip(self.widths, self.convolutions):
             scores = functional.relu(convolution(words))  # (rows, filters, length + width - 1)
-            reaches = functional.pad(real, (convolution.kernel_size[0] - 1, 0), value=1.0)  # the last token of a window is none beyond the text
+            reaches = functional.pad(real, (width - 1, 0), value=1.0)  # the last token of a window is none beyond the text
             found.append((scores * reaches.unsqueeze(1)).amax(2))  # scores are 0 or more, so a window that is left out has no say
         return self.out(self.dropout(torch.cat(found, 1)))
 

@@ -44,7 +44,9 @@ def _tree(block: Mapping[str, str]) -> Tree:
     kinds = numbers("decision_type", np.int64)
     if (kinds & 1).any() or (kinds >> 2).any():
         raise ValueError("splits by category, or with values missing, are not made from counts")
-    return Tree(numbers("split_feature", np.int64), splits, numbers("left_child", np.int64), numbers("right_child", np.int64), numbers("leaf_value", np.float64))
+    return Tree(
+        numbers("split_feature", np.int64), splits, numbers("left_child", np.int64), numbers("right_child", np.int64), numbers("leaf_value", np.float64)
+    )
 
 
 def to_onnx(trees: Sequence[Tree], *, features: int, classes: int, name: str, output: str) -> onnx.ModelProto:

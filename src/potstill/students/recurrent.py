@@ -52,9 +52,7 @@ class Unpacked(nn.Module):
         assert isinstance(module, BiLSTM)
         self.embedding, self.out = (copy.deepcopy(part).cpu() for part in (module.embedding, module.out))
         whole = {name: value.detach().cpu() for name, value in module.lstm.state_dict().items()}
-        self.layers = nn.ModuleList(
-            nn.ModuleList(_single(whole, f"_l{number}{end}") for end in ("", "_reverse")) for number in range(module.lstm.num_layers)
-        )
+        self.layers = nn.ModuleList(nn.ModuleList(_single(whole, f"_l{number}{end}") for end in ("", "_reverse")) for number in range(module.lstm.num_layers))
         self.eval()
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -62,7 +60,9 @@ class Unpacked(nn.Module):
         last = (mask.sum(1, keepdim=True) - 1).clamp(min=0)
         around = (last - (torch.ones_like(mask).cumsum(1) - 1)).clamp(min=0)  # (rows, length): where the k-th token from the end stands
         ends: list[Tensor] = []
-        for ahead, back in self.layers:  # type: ignore[misc]
+        for layer in self.layers:
+            assert isinstance(layer, nn.ModuleList)
+            ahead, back = layer
             right, left = ahead(states)[0], back(_at(states, around))[0]
             ends = [_at(side, last).squeeze(1) for side in (right, left)]
             states = torch.cat([right, _at(left, around)], 2)

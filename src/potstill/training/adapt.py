@@ -119,6 +119,7 @@ class FrozenBody:
 
     whole: TransformerStudent
     kind: str = "transformer"
+    learns: Literal["loop"] = "loop"
     hidden_layers: int = 0
     width: int = 0
     module: nn.Module = field(init=False)

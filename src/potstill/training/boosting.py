@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightgbm
 import numpy as np
@@ -21,10 +21,12 @@ from ..contracts import Progress, silent
 from ..errors import UserError
 from ..evaluation.statistics import Score
 from ..runlog import RunLog
-from ..serving.preprocess import Item
 from ..students.trees import TreesStudent, matrix
 from .gradients import Goal, log_softmax
 from .records import History, TrainingRows
+
+if TYPE_CHECKING:
+    from ..serving.preprocess import Item
 
 CHECKPOINT = "boosting.json"
 EVERY = 10  # rounds between two checkpoints
@@ -94,8 +96,8 @@ class _Run:
         features, width = self.student.spec["buckets"], self.student.head.width
         options: dict[str, Any] = {
             # A method would not do: LightGBM copies its options deeply, and a method's owner with them.
-            **FIXED, "objective": lambda scores, _: self._objective(scores), "num_class": width, "num_leaves": self.spec.leaves, "learning_rate": self.spec.learning_rate,
-            "num_threads": self.spec.threads, "seed": self.spec.seed % 2**31,
+            **FIXED, "objective": lambda scores, _: self._objective(scores), "num_class": width, "num_leaves": self.spec.leaves,
+            "learning_rate": self.spec.learning_rate, "num_threads": self.spec.threads, "seed": self.spec.seed % 2**31,
         }  # fmt: skip
         model, left = earlier, self.spec.rounds - self.history.steps
         if left and not self.history.stopped_early:
@@ -120,7 +122,7 @@ class _Run:
     def _book(self, env: CallbackEnv) -> None:
         """Book the round that ended, keep its trees if it is better than all before, and stop where nothing was gained for long."""
         history, loss = self.history, self.goal.total(self.losses)
-        history.steps = env.iteration + 1
+        history.steps += 1
         if not np.isfinite([loss, *self.score]).all():
             words = f"the fit diverged by round {history.steps}: loss {loss:.4g}, validation {self.score.value:.4g}"
             raise UserError(words, place="students.learning_rate", remedy="lower the learning rate")
@@ -133,6 +135,7 @@ class _Run:
         history.stopped_early = history.stale >= self.spec.patience and history.steps < self.spec.rounds
         self.progress(history.steps, self.spec.rounds, f"loss {loss:.3f}, validation {self.score.value:.4f}")
         if history.steps % EVERY == 0 or history.stopped_early or history.steps == self.spec.rounds:
+            assert isinstance(env.model, lightgbm.Booster)  # not one of cross-validation's
             self._save(_text(env.model))
         if history.stopped_early:
             raise EarlyStopException(history.kept_step - 1, [])
@@ -171,4 +174,3 @@ def _text(booster: lightgbm.Booster, rounds: int | None = None) -> str:
     """Return the first ``rounds`` of a booster in LightGBM's text format, without the options: they tell a resumed fit from a whole one."""
     text: str = booster.model_to_string(num_iteration=rounds if rounds is not None else -1, importance_type="split")
     return text.partition("\nparameters:")[0] + "\n"
-

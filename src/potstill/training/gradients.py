@@ -49,7 +49,9 @@ class Goal:
         taught = np.concatenate(rows.teacher[LOGPROBS]).astype(np.float64) if LOGPROBS in rows.teacher else None
         slopes = tuple(KINDS[term["kind"]](term, taught, np.asarray(rows.gold), classes) for term in terms)
         inputs = [item["ids"].tolist() for item in rows.items]
-        digest = storage.digest([dict(term) for term in terms], inputs, np.asarray(rows.gold).tolist(), None if taught is None else storage.sha256_bytes(taught.tobytes()))
+        digest = storage.digest(
+            [dict(term) for term in terms], inputs, np.asarray(rows.gold).tolist(), None if taught is None else storage.sha256_bytes(taught.tobytes())
+        )
         return Goal(slopes, len(rows), digest)
 
     def __call__(self, scores: np.ndarray) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
