@@ -122,7 +122,7 @@ class RecurrentStudent(LoopStudent):
     dimensions: Whole = 128
     hidden: Whole = 128  # units in each direction
     layers: Whole = 1
-    dropout: Share = 0.3
+    dropout: Share = 0.5
     max_length: Annotated[int, Field(ge=2)] | None = None
 
 

@@ -28,8 +28,8 @@ class TextCNN(nn.Module):
     def __init__(self, vocabulary: int, dimensions: int, widths: Sequence[int], filters: int, dropout: float, classes: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, dimensions)
-        # Windows may reach over both ends of a text, as in Kim's own code: so a text shorter than the widest one has its windows too.
         self.widths = tuple(widths)
+        # Windows may reach over both ends of a text, as in Kim's own code: so a text shorter than the widest one has its windows too.
         self.convolutions = nn.ModuleList(nn.Conv1d(dimensions, filters, width, padding=width - 1) for width in widths)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(filters * len(widths), classes)
