@@ -75,7 +75,7 @@ def test_a_student_of_each_kind_is_told_of_objectives_that_it_can_not_use(finish
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POTSTILL_HOME", str(folder / "home"))
         path = folder / "job" / "hidden.yaml"
-        students = "students:\n  - {name: half, kind: transformer, layers: 1, epochs: 1}\n" + STUDENTS.partition("\n")[2]
+        students = "students:\n  - {name: half, kind: transformer, layers: 1, epochs: 1}\n" + STUDENTS.partition("\n")[2].replace("epochs: 4", "epochs: 1")
         before, _, after = RECIPE.partition("students:\n")
         path.write_text(before + students + "objectives: [{kind: logits}, {kind: hidden}]\n" + after[after.index("requirement:") :], "utf-8")
         potstill.distill(path, output=tmp_path, until="train", log=RunLog(listeners=[said.append]))
