@@ -23,7 +23,7 @@ ARROWS = {  # from a stage's folder to a module of another: each of them argued 
 }
 WIRING = {"pipeline", "steps", "workspace", "results", "explain", "doctor", "quickstart"}
 SHIPPED = {"serving", "bundle"}  # what runs beside the student: never torch
-HEAVY = {"torch", "transformers", "accelerate", "sklearn", "pyarrow", "onnx", "onnxruntime", "tokenizers", "safetensors"}
+HEAVY = {"torch", "transformers", "accelerate", "sklearn", "pyarrow", "onnx", "onnxruntime", "tokenizers", "safetensors", "lightgbm", "scipy"}
 LIGHT = WORDS | {"recipe", "cli", "quickstart", "explain", "doctor", "pipeline", "steps", "workspace", "results"}
 
 
@@ -94,7 +94,7 @@ def test_imports_follow_the_layers(path):
 
 @pytest.mark.parametrize("path", [p for p in modules() if name_of(p).partition(".")[0] in SHIPPED], ids=name_of)
 def test_what_ships_never_imports_torch(path):
-    assert not {name.partition(".")[0] for name in imports(path)} & {"torch", "transformers", "accelerate", "sklearn", "pyarrow"}
+    assert not {name.partition(".")[0] for name in imports(path)} & {"torch", "transformers", "accelerate", "sklearn", "pyarrow", "lightgbm", "scipy"}
 
 
 @pytest.mark.parametrize("path", [p for p in modules() if name_of(p).partition(".")[0] in LIGHT], ids=name_of)

@@ -29,6 +29,7 @@ def examine(cwd: Path, home: Path) -> dict[str, dict[str, Any]]:
         "core": {name: _version(name) for name in CORE},
         "extra serve": _extra("serve"),
         "extra train": _extra("train"),
+        "extra trees": _extra("trees"),
         "disk": _disk(cwd, home),
         "label store": _store(home / "labels"),
         "quickstart": _demo(),

@@ -17,10 +17,12 @@ from potstill.students import build
 from tests import tiny
 
 HEAD = Head("classes", ("a", "b", "c"))
-KINDS = ("transformer", "static", "ngram")
+KINDS = ("transformer", "static", "ngram", "convolutional", "recurrent")
 SPECS = {
     "transformer": SimpleNamespace(kind="transformer", layers=2, max_length=None),
     "static": SimpleNamespace(kind="static", dimensions=32, hidden=16, max_length=None),
+    "convolutional": SimpleNamespace(kind="convolutional", source="teacher", dimensions=32, widths=[2, 3, 5], filters=16, dropout=0.1, max_length=None),
+    "recurrent": SimpleNamespace(kind="recurrent", source="teacher", dimensions=32, hidden=24, layers=2, dropout=0.1, max_length=None),
     "ngram": SimpleNamespace(kind="ngram", buckets=512, dimensions=32, word_ngrams=[1, 2], char_ngrams=[3, 5], hidden=16),
 }
 ROWS = [

@@ -142,7 +142,15 @@ def test_unknown_keys_are_refused_at_any_depth_with_the_nearest_known_one(write,
         ({"engine": "ray"}, "engine", "later version"),
         ({"teacher": {"kind": "endpoint", "url": "x"}}, "teacher.kind", "later version"),
         ({"search": {}}, "search", "later version"),
-        ({"students": [{"name": "t", "kind": "trees"}]}, "students[0].kind", "later version"),
+        ({"students": [{"name": "t", "kind": "tree"}]}, "students[0].kind", "not known here"),
+        ({"students": [{"name": "t", "kind": "trees", "epochs": 2}]}, "students[0].epochs", "unknown key"),
+        ({"students": [{"name": "t", "kind": "trees", "buckets": 1000}]}, "students[0].buckets", "power of two"),
+        ({"students": [{"name": "c", "kind": "convolutional", "widths": [3, 3]}]}, "students[0].widths", "no widths of filters"),
+        ({"students": [{"name": "c", "kind": "convolutional", "widths": []}]}, "students[0].widths", "no widths of filters"),
+        ({"students": [{"name": "c", "kind": "convolutional", "dropout": 1.0}]}, "students[0].dropout", "less than 1"),
+        ({"students": [{"name": "c", "kind": "recurrent", "layers": 0}]}, "students[0].layers", "at least 1"),
+        ({"students": [{"name": "s", "kind": "static", "from": "scratch"}]}, "students[0].from", "no model 'scratch'"),
+        ({"students": [{"name": "c", "kind": "recurrent"}], "objectives": [{"kind": "hidden"}]}, "objectives[0]", "no student can use"),
         ({"teacher": {"model": "model"}}, "teacher.kind", "'kind' is missing"),
         ({"teacher": "model"}, "teacher", "must be a mapping"),
         ({"students": []}, "students", "empty"),
@@ -219,6 +227,16 @@ def test_a_recorded_teacher_fits_what_it_can_give(write, base):
     assert found[0].remedy == "did you mean 'logprobs'?"
     student = {"name": "h", "kind": "transformer", "from": "model", "layers": 2}
     assert load(write({**base, "students": [student]})).students[0].source.endswith("/model")
+    assert load(write({**base, "students": [{"name": "t", "kind": "trees"}]})).students[0].leaves == 31
+    for kind in ("convolutional", "recurrent"):
+        found = one(write({**base, "students": [{"name": "s", "kind": kind, "from": "scratch"}]}))
+        assert "it has no tokenizer" in found.message
+        assert load(write({**base, "students": [{"name": "s", "kind": kind, "from": "model"}]})).students[0].source.endswith("/model")
+
+
+def test_students_of_words_may_start_from_scratch(write, base):
+    kinds = [{"name": kind, "kind": kind, "from": "scratch"} for kind in ("convolutional", "recurrent")]
+    assert [student.source for student in load(write({**base, "students": kinds})).students] == ["scratch", "scratch"]
 
 
 def test_hidden_is_allowed_where_one_student_can_use_it(write, base):

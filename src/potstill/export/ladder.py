@@ -16,7 +16,7 @@ from ..errors import PotstillError
 from ..records import Artifact, Field
 from ..runlog import RunLog
 from ..serving.predictor import DESCRIPTION, SCHEMA, Predictor
-from ..students.protocol import LoopStudent
+from ..students.protocol import AnyStudent
 from .int8 import Int8, by_harm, to_int8, watch
 from .parity import Parity, parity, probes
 from .to_onnx import to_onnx
@@ -58,7 +58,7 @@ Judge = Callable[[Predictor], Judged]
 
 
 def export(
-    student: LoopStudent, folder: Path, *, precision: Literal["int8", "fp32", "auto"], judge: Judge, gate: Gate,
+    student: AnyStudent, folder: Path, *, precision: Literal["int8", "fp32", "auto"], judge: Judge, gate: Gate,
     rows: Sequence[Mapping[str, Field]], log: RunLog,
 ) -> tuple[Artifact, dict[str, Any]]:  # fmt: skip
     """Write the artifact of ``student`` to ``folder``; return it, and what each step of the ladder cost.
@@ -83,6 +83,8 @@ def export(
         tried.append(small.told(whole, not fault, why) | weights)
         if not fault:
             break
+    if not tried:
+        return artifact(folder), {"steps": [whole.told(whole, True, "int8 has nothing to gain here: no table and no matrix is large")]}
     told = whole.told(whole, bool(fault), f"int8 {fault}" if fault else "int8 passes the gate and is smaller")
     if fault:
         log.warn(f"int8 {fault}: fp32 is kept")
@@ -90,11 +92,16 @@ def export(
     return artifact(folder), {"steps": [told, *tried]}
 
 
-def _steps_of(graph: onnx.ModelProto, student: LoopStudent, rows: Sequence[Mapping[str, Field]]) -> Iterator[tuple[str, Int8]]:
-    """Yield int8 graphs, each costing more time and less quality's worth than the one before: their sizes differ by little."""
+def _steps_of(graph: onnx.ModelProto, student: AnyStudent, rows: Sequence[Mapping[str, Field]]) -> Iterator[tuple[str, Int8]]:
+    """Yield int8 graphs, each costing more time and less quality's worth than the one before: their sizes differ by little.
+
+    None where nothing is large enough.
+    """
     batches = [student.preprocess.collate([item]) for item in student.preprocess.encode(list(rows))]
     seen = watch(graph, batches)
     first = to_int8(graph, seen)
+    if not first.tables and not first.matrices:
+        return
     if set(first.spared) == set(first.matrices):  # nothing is multiplied in 8 bits, so there is nothing to spare
         yield "weights", first
         return
@@ -134,14 +141,14 @@ def _number(value: float) -> float | None:
 
 
 def _step(
-    student: LoopStudent, folder: Path, graph: onnx.ModelProto, precision: Precision, method: str, judge: Judge, rows: Sequence[Mapping[str, Field]]
+    student: AnyStudent, folder: Path, graph: onnx.ModelProto, precision: Precision, method: str, judge: Judge, rows: Sequence[Mapping[str, Field]]
 ) -> Step:
     _write(student, folder, graph, precision)
     predictor = Predictor.open(folder)
     return Step(precision, method, storage.size_of(folder), judge(predictor), parity(student, predictor, rows))
 
 
-def _write(student: LoopStudent, folder: Path, graph: onnx.ModelProto, precision: Precision) -> None:
+def _write(student: AnyStudent, folder: Path, graph: onnx.ModelProto, precision: Precision) -> None:
     """Write the artifact, its description last; what it describes that lies in other files stands there with its hash."""
     with storage.disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

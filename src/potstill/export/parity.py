@@ -12,7 +12,7 @@ import torch
 
 from ..records import Field
 from ..serving.predictor import Predictor
-from ..students.protocol import LoopStudent
+from ..students.protocol import AnyStudent, LoopStudent
 from .to_onnx import evaluating
 
 ODD = ("", " ", "ß", "Ελληνικά κείμενο", "中文文本，没有空格", "نص عربي", "👩‍👩‍👧 emoji", "word " * 600)
@@ -41,9 +41,9 @@ def probes(rows: Sequence[Mapping[str, Field]], fields: Sequence[str]) -> list[M
     return [*rows, *({name: text for name in fields} for text in ODD)]
 
 
-def parity(student: LoopStudent, predictor: Predictor, rows: Sequence[Mapping[str, Field]]) -> Parity:
+def parity(student: AnyStudent, predictor: Predictor, rows: Sequence[Mapping[str, Field]]) -> Parity:
     """Compare the trained student, one row at a time, with the exported one, both alone and all in one batch: padding must change nothing."""
-    trained = _trained(student, rows)
+    trained = student.scores(student.preprocess.encode(rows)) if student.learns == "fit" else _trained(student, rows)
     alone, together = predictor.logits(rows, batch_size=1), predictor.logits(rows, batch_size=len(rows))
     flips = (trained.argmax(1) != alone.argmax(1)) | (trained.argmax(1) != together.argmax(1))
     diff = max(_furthest(trained, alone), _furthest(trained, together))

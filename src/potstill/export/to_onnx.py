@@ -1,4 +1,4 @@
-"""A student as an ONNX graph: opset 17, any batch, any length, the same bytes for the same weights."""
+"""A student as an ONNX graph: opset 17, any batch, any length, the same bytes for the same weights. Trees write their own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ import torch
 from torch import nn
 from torch.onnx import TrainingMode
 
-from ..students.protocol import LoopStudent
+from ..students.protocol import AnyStudent, LoopStudent
 
 OPSET = 17
 OUTPUT = "logits"
 
 
-def to_onnx(student: LoopStudent) -> onnx.ModelProto:
-    """Return the student's graph: the inputs of its preprocessing (rows, length) int64, ``logits`` (rows, classes) float32.
+def to_onnx(student: AnyStudent) -> onnx.ModelProto:
+    """Return the student's graph: the inputs of its preprocessing, for tokens (rows, length) int64; ``logits`` (rows, classes) float32.
 
     The student is left as it was, the training mode of each of its parts included (TRAPS.md 58).
     """
+    return _cleaned(student.graph(OUTPUT) if student.learns == "fit" else _traced(student))
+
+
+def _traced(student: LoopStudent) -> onnx.ModelProto:
     with evaluating(student.module):
         module = student.export_module()
         names = list(student.preprocess.inputs)
@@ -33,7 +37,7 @@ def to_onnx(student: LoopStudent) -> onnx.ModelProto:
         with _quiet(), torch.no_grad(), evaluating(module):
             # PRESERVE: by default the exporter sets the mode itself, and afterwards gives all parts the mode of the root.
             torch.onnx.export(module, (_example(),) * len(names), buffer, training=TrainingMode.PRESERVE, **options)  # type: ignore[arg-type]
-    return _cleaned(onnx.load_from_string(buffer.getvalue()))
+    return onnx.load_from_string(buffer.getvalue())
 
 
 def _example() -> torch.Tensor:

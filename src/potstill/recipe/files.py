@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import Problem
 from .places import Document, Path
+from .students import NO_PATHS
 
 DATA = ("train", "validation", "calibration", "test", "unlabeled")
 
@@ -57,7 +58,7 @@ def _paths(value: Any) -> Iterator[tuple[Path, str]]:
     if isinstance(teacher, dict) and teacher.get("kind") == "recorded":
         yield from _each(teacher.get("path"), ("teacher", "path"), "file")
     for place, student in enumerate(students if isinstance(students, list) else []):
-        if isinstance(student, dict) and student.get("from") != "teacher":
+        if isinstance(student, dict) and student.get("from") not in NO_PATHS.get(str(student.get("kind")), ("teacher",)):
             yield from _each(student.get("from"), ("students", place, "from"), "model")
 
 

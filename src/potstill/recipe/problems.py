@@ -18,7 +18,6 @@ from .recipe import Recipe
 LATER: Mapping[str, Sequence[str | None]] = {
     "task": ("token-classification", "embedding", "text-generation", "image-classification", "image-text"),
     "teacher.kind": ("endpoint", "callable", "onnx", "ensemble"),
-    "students.kind": ("convolutional", "recurrent", "trees"),
     "objectives.kind": ("attention", "relation", "contrastive", "rationale", "sequence"),
     "students.objectives.kind": ("attention", "relation", "contrastive", "rationale", "sequence"),
     "export.format": ("gguf", "openvino", "coreml"),

@@ -129,6 +129,7 @@ class Recipe(Section):
         if isinstance(self.teacher, ModelTeacher):
             return
         for place, student in enumerate(self.students):
-            if getattr(student, "source", None) == "teacher":
+            if getattr(student, "source", None) in ("teacher", "scratch"):
+                what = "weights" if student.source == "teacher" else "tokenizer"
                 remedy = "name the folder of a transformers model: from: path"
-                yield Finding(("students", place, "from"), f"'{student.name}' can't start from a recorded teacher: it has no weights", remedy)
+                yield Finding(("students", place, "from"), f"'{student.name}' can't start from a recorded teacher: it has no {what}", remedy)

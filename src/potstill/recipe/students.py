@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -12,6 +13,7 @@ from .base import Section, Slug, Text, one, tagged
 from .objectives import Objective
 
 RESERVED = ("teacher", "control", "floor", "majority")  # what stands beside the students in tables and folders
+NO_PATHS: Mapping[str, tuple[str, ...]] = {"convolutional": ("teacher", "scratch"), "recurrent": ("teacher", "scratch")}  # as `from`, by kind
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -37,6 +39,12 @@ def _sizes(value: object) -> object:
     return value
 
 
+def _widths(value: object) -> object:
+    if not (isinstance(value, list) and value and all(type(n) is int and 1 <= n <= 16 for n in value) and len(set(value)) == len(value)):
+        one(f"{value!r} are no widths of filters", "give a list of different whole numbers of tokens: [3, 4, 5]")
+    return value
+
+
 def _power(value: int) -> int:
     if value & (value - 1):
         below = 1 << (value.bit_length() - 1)
@@ -45,6 +53,7 @@ def _power(value: int) -> int:
 
 
 Sizes = Annotated[list[int], BeforeValidator(_sizes)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 Terms = Annotated[list[Objective], Field(min_length=1)]
 
 
@@ -53,12 +62,17 @@ class Student(Section):
 
     name: Annotated[Slug, AfterValidator(_name)]
     objectives: Terms | None = None  # instead of the recipe's
-    epochs: Whole | None = None
     learning_rate: Rate | None = None
+
+
+class LoopStudent(Student):
+    """What the kinds have in common that learn by gradient steps."""
+
+    epochs: Whole | None = None
     batch_size: Whole | None = None
 
 
-class TransformerStudent(Student):
+class TransformerStudent(LoopStudent):
     """Some of the layers of a transformer: the teacher, or the model in a folder."""
 
     kind: Literal["transformer"] = "transformer"
@@ -67,7 +81,7 @@ class TransformerStudent(Student):
     max_length: Annotated[int, Field(ge=2)] | None = None
 
 
-class StaticStudent(Student):
+class StaticStudent(LoopStudent):
     """One vector a token, averaged, and a small head; the vectors come from a model's embeddings."""
 
     kind: Literal["static"] = "static"
@@ -77,7 +91,7 @@ class StaticStudent(Student):
     max_length: Annotated[int, Field(ge=2)] | None = None
 
 
-class NgramStudent(Student):
+class NgramStudent(LoopStudent):
     """Hashed n-grams of words and characters into an embedding bag."""
 
     kind: Literal["ngram"] = "ngram"
@@ -88,5 +102,41 @@ class NgramStudent(Student):
     hidden: Annotated[int, Field(ge=0)] = 0  # units of a hidden layer; 0: none
 
 
-AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent)
+class ConvolutionalStudent(LoopStudent):
+    """Filters over a few neighboring subwords each, the strongest answer of each filter, and a linear map (Kim 2014, arXiv:1408.5882)."""
+
+    kind: Literal["convolutional"] = "convolutional"
+    source: Annotated[Text, Field(alias="from")] = "teacher"  # whose tokenizer and embeddings; scratch: the teacher's tokenizer alone
+    dimensions: Whole = 128  # of the embeddings
+    widths: Annotated[list[int], BeforeValidator(_widths)] = [3, 4, 5]  # tokens
+    filters: Whole = 100  # of each width
+    dropout: Share = 0.5
+    max_length: Annotated[int, Field(ge=2)] | None = None
+
+
+class RecurrentStudent(LoopStudent):
+    """Bidirectional LSTM layers over subwords, and a linear map of their last states (Tang et al. 2019, arXiv:1903.12136)."""
+
+    kind: Literal["recurrent"] = "recurrent"
+    source: Annotated[Text, Field(alias="from")] = "teacher"  # as for a convolutional student
+    dimensions: Whole = 128
+    hidden: Whole = 128  # units in each direction
+    layers: Whole = 1
+    dropout: Share = 0.5
+    max_length: Annotated[int, Field(ge=2)] | None = None
+
+
+class TreesStudent(Student):
+    """Gradient-boosted trees over counts of hashed n-grams; they need no tokenizer, no vectors and no graphics card."""
+
+    kind: Literal["trees"] = "trees"
+    buckets: Annotated[int, Field(ge=2, le=2**16), AfterValidator(_power)] = 4096
+    word_ngrams: Sizes = [1, 2]
+    char_ngrams: Annotated[list[int] | None, BeforeValidator(_sizes)] = [3, 5]
+    rounds: Whole = 200  # at most: each adds one tree a class
+    leaves: Annotated[int, Field(ge=2)] = 31  # of a tree, at most
+    patience: Whole = 25  # rounds without gain on validation until it stops
+
+
+AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent, ConvolutionalStudent, RecurrentStudent, TreesStudent)
 USES_HIDDEN: tuple[type[Any], ...] = (TransformerStudent,)  # the kinds that have hidden states to match

@@ -32,7 +32,7 @@ class Preprocess(Protocol):
         """Return for each row its arrays by input name, each *Shape:* (length,) int64. Raises DataError for a field missing or no text."""
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
-        """Return the items padded to the longest, each array *Shape:* (rows, max(length, 1)) int64."""
+        """Return the items padded to the longest, each array *Shape:* (rows, max(length, 1)) int64; counts have their own, see :class:`Counts`."""
 
     def length(self, item: Item) -> int:
         """Return the item's length: what its cost grows with."""
@@ -43,7 +43,9 @@ def build(spec: Mapping[str, Any], folder: Path) -> Preprocess:
 
     Raises :class:`BundleError` for a kind, version or key that this potstill lacks, and for a file that can't be read.
     """
-    kinds: dict[str, Callable[[Mapping[str, Any], Path], Preprocess]] = {"tokenizer": Tokenized.read, "hash": Hashed.read}
+    kinds: dict[str, Callable[[Mapping[str, Any], Path], Preprocess]] = {
+        "tokenizer": Tokenized.read, "hash": Hashed.read, "counts": Counts.read,
+    }  # fmt: skip
     kind = str(spec.get("kind"))
     if kind not in kinds:
         raise BundleError(f"unknown preprocessing '{kind}'", place=str(folder), remedy=did_you_mean(kind, kinds))
@@ -124,11 +126,7 @@ class Hashed:
 
     @staticmethod
     def read(spec: Mapping[str, Any], folder: Path) -> Hashed:
-        if spec["version"] != hashing.VERSION:
-            known = f"this potstill knows version {hashing.VERSION}"
-            raise BundleError(f"hashing of version {spec['version']}, {known}", place=str(folder), remedy="install a newer potstill")
-        wanted = ("buckets", "word_ngrams", "char_ngrams", "max_features", "lowercase")
-        return Hashed({name: spec[name] for name in wanted}, tuple(spec["fields"]))
+        return Hashed(_hashing(spec, folder), tuple(spec["fields"]))
 
     def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
         texts = ["\n".join(_texts(row, self.fields)) for row in rows]
@@ -139,6 +137,42 @@ class Hashed:
 
     def length(self, item: Item) -> int:
         return len(item["ids"])
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How often each hashed n-gram stands in a text: what trees read. Spec and items are those of :class:`Hashed`.
+
+    A batch is dense, *Shape:* (rows, buckets) float32, its column k the feature with the id k + 1; items stay as sparse as they are.
+    """
+
+    spec: Mapping[str, Any]
+    fields: tuple[str, ...]
+    inputs: tuple[str, ...] = ("counts",)
+
+    @staticmethod
+    def read(spec: Mapping[str, Any], folder: Path) -> Counts:
+        return Counts(_hashing(spec, folder), tuple(spec["fields"]))
+
+    def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
+        return Hashed(self.spec, self.fields).encode(rows)
+
+    def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
+        buckets = int(self.spec["buckets"])
+        places = [number * buckets + item["ids"] - 1 for number, item in enumerate(items)]
+        counts = np.bincount(np.concatenate([np.zeros(0, np.int64), *places]), minlength=len(items) * buckets)
+        return {"counts": counts.astype(np.float32).reshape(len(items), buckets)}
+
+    def length(self, item: Item) -> int:
+        return len(item["ids"])
+
+
+def _hashing(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what :mod:`hashing` reads of ``spec``; raises :class:`BundleError` for another version of its rule."""
+    if spec["version"] != hashing.VERSION:
+        known = f"this potstill knows version {hashing.VERSION}"
+        raise BundleError(f"hashing of version {spec['version']}, {known}", place=str(folder), remedy="install a newer potstill")
+    return {name: spec[name] for name in ("buckets", "word_ngrams", "char_ngrams", "max_features", "lowercase")}
 
 
 def _texts(row: Mapping[str, Field], fields: Sequence[str]) -> tuple[str, ...]:

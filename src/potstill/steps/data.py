@@ -46,7 +46,11 @@ class Data:
 
 
 def prepare(work: Workspace) -> Data:
-    """Read the user's files; the stage is found again as long as their contents and the options stay."""
+    """Read the user's files; the stage is found again as long as their contents and the options stay.
+
+    Raises :class:`MissingExtraError` where a student's kind needs what is not installed: now, not after the teacher was asked.
+    """
+    load("potstill.students.build:check")(work.recipe.students)
     spec = work.recipe.data
     options = spec.model_dump(mode="json", by_alias=True, exclude=set(FILES))
     files = {role: [_digest(path) for path in _paths(getattr(spec, role))] for role in FILES}

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import rng, storage
 from ..cache import Stage
 from ..lookup import load
+from ..recipe.students import USES_HIDDEN
 from ..records import Example, Want
 from ..workspace import Workspace
 from .data import Data
@@ -50,7 +51,7 @@ def wants(work: Workspace, data: Data, teaching: Teaching) -> set[Want]:
     facts = teaching.teacher.facts()
     found: set[Want] = {LOGPROBS}
     for spec in work.recipe.students:
-        layers = getattr(spec, "layers", 0)
+        layers = spec.layers if isinstance(spec, USES_HIDDEN) else 0
         terms, _ = load("potstill.objectives.build:build")(
             [term.model_dump(mode="json") for term in work.recipe.objectives_of(spec)], head_width=data.head.width,
             student_layers=layers if isinstance(layers, int) else len(layers), student_width=facts.get("width") or 0,

@@ -87,13 +87,16 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
 
 
 def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path | None:
-    """Return the model that a student starts from. A control starts from the model before it was adapted."""
+    """Return the model that a student starts from. A control starts from the model before it was adapted.
+
+    From scratch nothing but its tokenizer is taken, which adapting leaves as it was.
+    """
     source = getattr(spec, "source", None)
     if source is None:
         return None
-    if source != "teacher":
+    if source not in ("teacher", "scratch"):
         return Path(source)
-    return teaching.source if arm == "control" else teaching.folder
+    return teaching.source if arm == "control" or source == "scratch" else teaching.folder
 
 
 def max_length(work: Workspace, spec: Any) -> int:
@@ -101,8 +104,13 @@ def max_length(work: Workspace, spec: Any) -> int:
 
 
 def _plan(work: Workspace, spec: Any, rows: int) -> dict[str, Any]:
-    """Return the loop's options; both arms get the steps of the distilled one, so that their compute is equal."""
+    """Return the loop's options; both arms get the steps of the distilled one, so that their compute is equal.
+
+    A kind with a fit of its own has both arms fitted by the same rounds, leaves, rate and stopping rule.
+    """
     usual, shared = load("potstill.students.build:options")(spec), work.recipe.training
+    if load("potstill.students.build:learns")(spec) == "fit":
+        return {"rounds": spec.rounds, "leaves": spec.leaves, "patience": spec.patience, "learning_rate": spec.learning_rate or usual.learning_rate}
     batch = spec.batch_size or usual.batch_size or shared.batch_size
     epochs = spec.epochs or usual.epochs
     return {
@@ -135,11 +143,7 @@ class _Training:
         records = load("potstill.training.records:TrainingRows")(
             items=student.preprocess.encode([row.fields for row in rows]), gold=work.task.encode(rows, data.head), teacher=taught
         )
-        spec = load("potstill.training.records:LoopSpec")(**self.plan, seed=self.seed, threads=work.threads)
-        history = load("potstill.training.loop:train")(
-            student, records, terms=terms, spec=spec, evaluate=self._judge(), scratch=scratch,
-            progress=work.progress(f"train.{self.spec.name}.{self.arm}.{self.seed}"), log=work.log,
-        )  # fmt: skip
+        history = {"loop": self._loop, "fit": self._fit}[student.learns](student, records, terms, scratch)
         student.save(folder / "model")
         storage.write_json(
             folder / "result.json",
@@ -148,6 +152,24 @@ class _Training:
                 "source": storage.sha256_folder(self.source) if self.source else None,
             },
         )  # fmt: skip
+
+    def _loop(self, student: Any, records: Any, terms: Sequence[Any], scratch: Path) -> Any:
+        spec = load("potstill.training.records:LoopSpec")(**self.plan, seed=self.seed, threads=self.work.threads)
+        return load("potstill.training.loop:train")(
+            student, records, terms=terms, spec=spec, evaluate=self._judge(), scratch=scratch, progress=self._progress(), log=self.work.log
+        )
+
+    def _fit(self, student: Any, records: Any, terms: Sequence[Any], scratch: Path) -> Any:
+        usable = {term.name for term in terms}
+        spec = load("potstill.training.boosting:BoostSpec")(**self.plan, seed=self.seed, threads=self.work.threads)
+        return load("potstill.training.boosting:fit")(
+            student, records, terms=[term for term in self.terms if term["kind"] in usable], spec=spec,
+            validation=student.preprocess.encode([row.fields for row in self.data.validation]),
+            evaluate=lambda logprobs: score(self.work, self.data, self.teaching, logprobs), scratch=scratch, progress=self._progress(), log=self.work.log,
+        )  # fmt: skip
+
+    def _progress(self) -> Any:
+        return self.work.progress(f"train.{self.spec.name}.{self.arm}.{self.seed}")
 
     def _terms(self, student: Any) -> tuple[list[Any], list[str]]:
         shape = self.teaching.teacher.facts() if self.arm == "distilled" else {}

@@ -3,6 +3,6 @@
 Reads a recipe's student, a head and a source model's folder; writes a folder that loads without potstill.
 """
 
-from .protocol import LoopStudent, Output
+from .protocol import FitStudent, LoopStudent, Output
 
-__all__ = ["LoopStudent", "Output"]
+__all__ = ["FitStudent", "LoopStudent", "Output"]

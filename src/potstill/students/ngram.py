@@ -10,7 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,14 +18,13 @@ from torch import Tensor, nn
 
 from .. import rng, storage
 from ..records import Example, Head
-from ..serving.hashing import VERSION
 from ..serving.preprocess import Hashed, Preprocess
 from . import readme
 from .bag import Bag, Traceable, fresh, restored
 from .folder import head_of, read, write
+from .grams import preprocessing
 from .protocol import Output
 
-MAX_FEATURES = 1024  # of a text: about 130 words with character n-grams
 DEVIATION = 0.1  # of the embeddings at the start
 
 
@@ -37,6 +36,7 @@ class NgramStudent:
     head: Head
     spec: dict[str, Any]  # preprocessing
     kind: str = "ngram"
+    learns: Literal["loop"] = "loop"
     hidden_layers: int = 0
     width: int = 0
 
@@ -81,19 +81,11 @@ def build(
 
     ``spec.hidden``: units of the head's hidden layer, 0 for none. ``source``, ``max_length`` and ``rows`` are not needed.
     """
-    preprocess = {
-        "kind": "hash", "buckets": spec.buckets, "word_ngrams": _range(spec.word_ngrams),
-        "char_ngrams": _range(spec.char_ngrams) if spec.char_ngrams else None, "max_features": MAX_FEATURES, "lowercase": True,
-        "fields": list(fields), "version": VERSION,
-    }  # fmt: skip
+    preprocess = preprocessing("hash", spec, fields)
     generator = torch.Generator().manual_seed(rng.integer(seed, "student", "embeddings"))
     embedding = torch.randn(spec.buckets + 1, spec.dimensions, generator=generator) * DEVIATION
     embedding[0] = 0
     return NgramStudent(fresh(embedding, head, spec.hidden, rng.integer(seed, "student", "head")), head, preprocess)
-
-
-def _range(sizes: Sequence[int]) -> list[int]:
-    return [min(sizes), max(sizes)]
 
 
 def load(folder: Path) -> NgramStudent:

@@ -1,16 +1,19 @@
-"""What the training loop, the exporter and the objectives may rely on: a student that learns by gradient steps."""
+"""What training, the exporter and the objectives may rely on: a student that learns by gradient steps, or one with a fit of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    import onnx
     from torch import Tensor, nn
 
     from ..records import Head
-    from ..serving.preprocess import Preprocess
+    from ..serving.preprocess import Item, Preprocess
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class LoopStudent(Protocol):
     """A student that the loop trains. Its preprocessing is data, so that what ships needs none of this."""
 
     kind: str
+    learns: Literal["loop"]
     head: Head
     preprocess: Preprocess
     hidden_layers: int  # the last layer in Output.hidden; 0: it has no hidden states to teach
@@ -58,3 +62,36 @@ class LoopStudent(Protocol):
 
         It shares no state that exporting could change with ``module``; attention is eager.
         """
+
+
+class FitStudent(Protocol):
+    """A student that a library fits: no gradient steps, no torch. What trains it is named in ``build.KINDS``."""
+
+    kind: str
+    learns: Literal["fit"]
+    head: Head
+    preprocess: Preprocess
+    hidden_layers: int  # 0: it has no hidden states to teach
+    width: int  # 0
+
+    @property
+    def parameters(self) -> int:
+        """The count of all numbers that were learnt."""
+
+    def scores(self, items: Sequence[Item]) -> np.ndarray:
+        """Return the logits *Shape:* (rows, classes) float32 of items that ``preprocess.encode`` made."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model in its library's format, and ``student.json``."""
+
+    def preprocess_spec(self) -> dict[str, Any]:
+        """Return the spec that ``serving.preprocess.build`` reads: plain JSON."""
+
+    def save_preprocess(self, folder: Path) -> None:
+        """Write the files that ``preprocess_spec`` names; no-op where it names none."""
+
+    def graph(self, output: str) -> onnx.ModelProto:
+        """Return the model as ONNX: the arrays of ``preprocess.collate`` in, ``output`` (rows, classes) float32 out."""
+
+
+AnyStudent = LoopStudent | FitStudent

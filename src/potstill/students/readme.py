@@ -43,6 +43,51 @@ def logits(text):
     x = model.encode(text){head}"""
 
 
+_SUBWORD = """import json
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+{imports}
+
+{module}
+
+student = json.load(open("student.json"))
+tokenizer, spec = Tokenizer.from_file("tokenizer.json"), student["preprocess"]
+tokenizer.no_padding()
+tokenizer.enable_truncation(spec["max_length"])
+net = {name}(**student["spec"])
+net.load_state_dict(load_file("model.safetensors"))
+net.eval()
+labels = student["head"]["labels"]
+
+
+@torch.no_grad()
+def logits(*texts):
+    ids = tokenizer.encode(*texts, add_special_tokens=spec["special_tokens"]).ids
+    mask = torch.tensor([[1] * len(ids) or [0]])
+    return net(torch.tensor([ids or [0]]), mask)[0]
+"""
+
+_TREES = """import json, re
+import lightgbm
+import numpy as np
+
+WORD = {word!r}
+
+
+{reference}
+
+student, model = json.load(open("student.json")), lightgbm.Booster(model_file="model.txt")
+labels = student["head"]["labels"]
+
+
+def logits(*texts):
+    ids = reference("\\n".join(texts), student["preprocess"])
+    counts = np.bincount(np.array(ids, int) - 1, minlength=student["preprocess"]["buckets"])
+    return model.predict(counts[None].astype(np.float32), raw_score=True)[0]
+"""
+
 _README = """# A text classifier of {what}
 
 {words}
@@ -55,8 +100,11 @@ Run in this folder: `logits(text)` has one score for each of `labels`.
 
 def loader_snippet() -> str:
     """Return the code that answers with a saved n-gram student, in plain Python, numpy and safetensors: ``logits(text)``, ``labels``."""
-    source = inspect.getsource(reference).replace("text: str, spec: Mapping[str, Any]) -> list[int]", "text, spec)")
-    return _NGRAM.format(word=WORD, reference=source, head=_HEAD.format(h="head."))
+    return _NGRAM.format(word=WORD, reference=_reference(), head=_HEAD.format(h="head."))
+
+
+def _reference() -> str:
+    return inspect.getsource(reference).replace("text: str, spec: Mapping[str, Any]) -> list[int]", "text, spec)")
 
 
 def static_snippet() -> str:
@@ -73,3 +121,19 @@ def static() -> str:
     """Return the README of a saved static student."""
     words = "`model2vec.StaticModel.from_pretrained` loads the token embeddings, whose mean is a text's; `head.safetensors` reads it."
     return _README.format(what="static embeddings", words=words, code=static_snippet())
+
+
+def subword(kind: str, module: type) -> str:
+    """Return the README of a saved student whose weights are those of ``module``, a torch module that needs nothing of ours."""
+    imports = {
+        "convolutional": "from collections.abc import Sequence\nfrom torch.nn import functional\n",
+        "recurrent": "from torch.nn.utils.rnn import pack_padded_sequence\n",
+    }[kind]
+    code = _SUBWORD.format(imports=imports, module=inspect.getsource(module), name=module.__name__)
+    return _README.format(what=f"{kind} layers over subwords", words="`model.safetensors` holds the weights of the module below.", code=code)
+
+
+def trees() -> str:
+    """Return the README of saved trees."""
+    code = _TREES.format(word=WORD, reference=_reference())
+    return _README.format(what="boosted trees over hashed n-grams", words="`lightgbm.Booster` loads `model.txt`.", code=code)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -38,6 +38,7 @@ class StaticStudent:
     tokenizer: Tokenizer  # neither padding nor truncation
     spec: dict[str, Any]  # preprocessing
     kind: str = "static"
+    learns: Literal["loop"] = "loop"
     hidden_layers: int = 0
     width: int = 0
 

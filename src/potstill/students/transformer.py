@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ class TransformerStudent:
     spec: dict[str, Any]  # preprocessing
     layers: tuple[int, ...]
     kind: str = "transformer"
+    learns: Literal["loop"] = "loop"
 
     def __post_init__(self) -> None:
         self.preprocess: Preprocess = Tokenized.make(self.spec, self.tokenizer.backend_tokenizer)

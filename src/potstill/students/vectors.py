@@ -1,6 +1,7 @@
-"""One vector for each token of a model: what a static student begins with.
+"""One vector for each token of a model: what students without transformer layers begin with.
 
-As model2vec does (Tulkens and van Dongen 2024, "Model2Vec"): each token alone between the special tokens through the encoder, the
+For students whose layers read a text in order, the model's own input embeddings, their principal components. For a static
+student, as model2vec does (Tulkens and van Dongen 2024, "Model2Vec"): each token alone between the special tokens through the encoder, the
 mean of the last states, principal components, then weights by rank as Zipf's law has it (SIF: Arora et al. 2017, "A
 simple but tough-to-beat baseline for sentence embeddings", eq. 1).
 """
@@ -40,6 +41,19 @@ def token_vectors(source: Path, dimensions: int) -> np.ndarray:
     return kept
 
 
+def input_vectors(source: Path, dimensions: int) -> np.ndarray:
+    """Return the model's own input embeddings *Shape:* (vocabulary, min(dimensions, the model's width)) float32, of unit mean square.
+
+    On 9,500 ICD-10-CM texts a convolutional student that began with them reached 0.743 on validation, with :func:`contextual`
+    vectors 0.725, with :func:`token_vectors`, weighed by rank, 0.717 (means of two seeds), and with random ones 0.596 (one seed).
+    """
+    tokenizer = read_tokenizer(source)
+    with quiet():
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, local_files_only=True)
+    table = model.get_input_embeddings().weight.detach().numpy()[: vocabulary(tokenizer, source)]
+    return _unit(principal(table, dimensions))
+
+
 @torch.inference_mode()
 def contextual(source: Path) -> np.ndarray:
     """Return the encoder's answer to each token alone, meaned over its tokens *Shape:* (vocabulary, width) float32."""
@@ -61,7 +75,7 @@ def vocabulary(tokenizer: Any, source: Path) -> int:
     """Return the number of tokens; raises :class:`UserError` where ids have gaps, since a row of the table is an id."""
     ids = tokenizer.backend_tokenizer.get_vocab(with_added_tokens=True).values()
     if max(ids) + 1 != len(set(ids)):
-        raise UserError("the ids of its tokenizer have gaps", place=str(source), remedy="start the static student `from` another model")
+        raise UserError("the ids of its tokenizer have gaps", place=str(source), remedy="start the student `from` another model")
     return len(set(ids))
 
 
@@ -87,5 +101,8 @@ def weighted(vectors: np.ndarray) -> np.ndarray:
     """Weigh rows by their rank, a / (a + p) with p from Zipf's law, as vocabularies are sorted by use; then scale to unit mean square."""
     inverse_rank = 1 / np.arange(2, len(vectors) + 2)
     share = inverse_rank / inverse_rank.sum()
-    out = vectors * (SIF / (SIF + share))[:, None]
-    return np.asarray(out / max(np.sqrt(np.square(out).mean()), 1e-12), np.float32)
+    return _unit(vectors * (SIF / (SIF + share))[:, None])
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / max(np.sqrt(np.square(vectors).mean()), 1e-12), np.float32)

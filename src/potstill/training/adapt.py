@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -119,6 +119,7 @@ class FrozenBody:
 
     whole: TransformerStudent
     kind: str = "transformer"
+    learns: Literal["loop"] = "loop"
     hidden_layers: int = 0
     width: int = 0
     module: nn.Module = field(init=False)
