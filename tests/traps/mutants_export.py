@@ -59,15 +59,17 @@ MUTANTS = [
     Mutant(
         trap=58,
         file="export/ladder.py",
-        old="if loss > max_loss + 1e-9:",
-        new="if loss > max_loss + 1:",
+        old="if small.loss(whole) > self.max_loss + 1e-9:",
+        new="if small.loss(whole) > self.max_loss + 1:",
         test=HERE + "test_trap_58_int8_is_not_taken_on_trust",
     ),
     Mutant(
         trap=58,
         file="export/int8.py",
-        old="return 1 if self.matrices else None",
-        new="return None",
+        old="""helper.make_node("QuantizeLinear", [f"{name}.even", *levels], [f"{name}.levels"], name=f"{name}.levels"),
+            helper.make_node("DequantizeLinear", [f"{name}.levels", *levels], [out], name=out),""",
+        new="""helper.make_node("DynamicQuantizeLinear", [f"{name}.even"], [f"{name}.levels", f"{name}.s", f"{name}.z"], name=f"{name}.levels"),
+            helper.make_node("DequantizeLinear", [f"{name}.levels", f"{name}.s", f"{name}.z"], [out], name=out),""",
         test=HERE + "test_trap_58_an_int8_answer_is_the_same_alone_and_in_company",
     ),
 ]
