@@ -166,6 +166,7 @@ def test_changed_texts_show_what_they_cost_whom():
     assert "A sample of 500 test rows" in text
     assert "ngram is more brittle than its teacher, even when all comparisons are allowed for: typos, cut short, another kind." in text
     assert "half is more brittle" not in text
+    assert "Rows of another kind are held against all test rows." in text
     assert "No capitals: all 500 rows are so already." in text
     assert "⇥UNSPECIFIED OPEN WOUND OF LEFT FRONT WALL OF THORAX␣␣⏎" in text
 

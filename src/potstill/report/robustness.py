@@ -75,7 +75,8 @@ def _plot(view: View, student: Model) -> Html | None:
         f"Loss in {'points of ' if shares else ''}{words.metric_name(view.metric)} against the same model on the same rows as they are, with two-sided "
         f"95{words.THIN}% intervals; right of the line it is worse. Red: the student loses more than its teacher; green: less; gray: not shown to differ."
     )
-    return figure(drawn, caption=caption)
+    other = " Rows of another kind are held against all test rows." if any(entry["arm"] == "out_of_domain" for entry in student["robustness"]) else ""
+    return figure(drawn, caption=caption + other)
 
 
 def _row(view: View, name: str, who: str, entry: Model, look: str) -> plots.Row:
