@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import string
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +39,35 @@ def classifier(folder: Path, labels: Sequence[str] = ("a", "b"), *, hidden: int 
     config.label2id = {label: i for i, label in enumerate(labels)}
     BertForSequenceClassification(config).eval().save_pretrained(folder)
     return _tokenizer(folder)
+
+
+def graph(folder: Path, target: Path, *, head: bool = True, probabilities: bool = False) -> Path:
+    """Write the model in ``folder`` as ``target``, an ONNX file that gives logits, probabilities or (no ``head``) the last layer's states;
+    its tokenizer and its config beside it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    model = (BertForSequenceClassification if head else BertModel).from_pretrained(folder, attn_implementation="eager").eval()
+    name = "probabilities" if probabilities else "logits" if head else "last_hidden_state"
+    axes = {key: {0: "rows", 1: "length"} for key in ("input_ids", "attention_mask", "token_type_ids")} | {name: {0: "rows"}}
+    ids = torch.tensor([[2, 7, 8, 3], [2, 7, 3, 0]])
+    inputs = (ids, (ids > 0).long(), torch.zeros_like(ids))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Plain(model, probabilities), inputs, str(target), input_names=list(axes)[:3], output_names=[name], dynamic_axes=axes, opset_version=17, dynamo=False
+        )  # fmt: skip
+    for file in ("tokenizer.json", "config.json"):
+        shutil.copy(folder / file, target.with_name(file))
+    return target
+
+
+class _Plain(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, probabilities: bool) -> None:
+        super().__init__()
+        self.model, self.probabilities = model, probabilities
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+        out = self.model(input_ids=ids, attention_mask=mask, token_type_ids=types)[0]
+        return out.softmax(-1) if self.probabilities else out
 
 
 def _config(hidden: int, layers: int, heads: int) -> BertConfig:

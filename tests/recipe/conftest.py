@@ -15,6 +15,8 @@ def folder(tmp_path, monkeypatch):
     (place / "model" / "config.json").write_text(json.dumps({"num_hidden_layers": 6}))
     for name in ("train.jsonl", "dev.jsonl", "test.jsonl", "pool.jsonl", "answers.jsonl"):
         (place / name).write_text('{"text": "a", "label": "b"}\n')
+    for name in ("teacher.onnx", "tokenizer.json", "mine.py"):
+        (place / name).write_text("")
     monkeypatch.chdir(tmp_path)
     return place
 

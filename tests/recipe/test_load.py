@@ -198,6 +198,34 @@ def test_unknown_keys_are_refused_at_any_depth_with_the_nearest_known_one(write,
         ({"teacher": {"kind": "model", "model": "model", "output_license": "disallowed"}}, "teacher.output_license", "don't allow"),
         ({"teacher": {"kind": "model", "model": "model", "adapt": {"epochs": 2}}}, "teacher.adapt.how", "missing"),
         ({"teacher": {"kind": "model", "model": "modle"}}, "teacher.model", "no model 'modle'"),
+        ({"teacher": {"kind": "onnx", "model": "teacher.onxn"}}, "teacher.model", "no file 'teacher.onxn'"),
+        ({"teacher": {"kind": "onnx", "model": "teacher.onnx", "labels": ["a", "a"]}}, "teacher.labels", "names of classes"),
+        ({"teacher": {"kind": "onnx", "model": "teacher.onnx", "output": "scores"}}, "teacher.output", "not known"),
+        ({"teacher": {"kind": "callable", "function": "mine.f", "version": 1}}, "teacher.function", "names no function"),
+        ({"teacher": {"kind": "callable", "function": "mine:f"}}, "teacher.version", "missing"),
+        ({"teacher": {"kind": "callable", "function": "mine:f", "version": 1, "folder": "lib"}}, "teacher.folder", "no folder 'lib'"),
+        ({"teacher": {"kind": "ensemble", "members": [{"kind": "model", "model": "model"}]}}, "teacher.members", ""),
+        (
+            {"teacher": {"kind": "ensemble", "members": [{"kind": "model", "model": "model"}] * 2, "weights": [1.0]}},
+            "teacher.weights", "1 weights for 2 members",
+        ),
+        (
+            {"teacher": {"kind": "ensemble", "members": [{"kind": "model", "model": "model"}, {"kind": "ensemble", "members": []}]}},
+            "teacher.members[1].kind", "not known",
+        ),
+        (
+            {"teacher": {"kind": "ensemble", "members": [{"kind": "model", "model": "model"}, {"kind": "onnx", "model": "no.onnx"}]}},
+            "teacher.members[1].model", "no file 'no.onnx'",
+        ),
+        ({"teacher": {"kind": "onnx", "model": "teacher.onnx"}}, "students[0].from", "of kind onnx"),
+        (
+            {"teacher": {"kind": "model", "model": "model", "precision": "onnx-int8"}, "objectives": [{"kind": "logits"}, {"kind": "hidden"}]},
+            "objectives[1]", "no hidden states in onnx-int8",
+        ),
+        (
+            {"teacher": {"kind": "model", "model": "model", "precision": "onnx-fp32"}, "rounds": {"count": 2, "choose": "near_disagreements"}},
+            "rounds.choose", "no vectors in onnx-fp32",
+        ),
         ({"teacher": {"kind": "model", "model": "."}}, "teacher.model", "config.json is missing"),
     ],
 )  # fmt: skip
@@ -286,6 +314,19 @@ def test_warnings_say_what_should_be_known(write, base):
     assert "no requirement" in warnings
     base.update(teacher={"kind": "recorded", "path": "answers.jsonl"}, robustness={"ask_teacher": True}, students=[{"name": "ngram", "kind": "ngram"}])
     assert "robustness.ask_teacher has no effect" in " ".join(load(write(base)).warnings())
+
+
+def test_a_function_is_looked_for_beside_the_recipe(write, base, folder):
+    base |= {"students": [{"name": "n", "kind": "ngram"}]}
+    one = {"kind": "callable", "function": "mine:f", "version": 2}
+    assert (load(write({**base, "teacher": one})).teacher.folder, load(write({**base, "teacher": one})).teacher.version) == (str(folder), "2")
+    members = [{"kind": "onnx", "model": "teacher.onnx", "license": "mit", "output_license": "mit"}, {**one, "usd_per_1000": 2.0}]
+    both = load(write({**base, "teacher": {"kind": "ensemble", "members": members}}))
+    assert both.teacher.members[1].folder == str(folder)
+    assert both.teacher.members[0].model == str(folder / "teacher.onnx")
+    assert (both.teacher.license, both.teacher.output_license, both.teacher.usd_per_1000) == ("unknown", "unknown", 2.0)
+    assert "output_license is unknown" in " ".join(both.warnings())
+    assert load(dump(both)) == both
 
 
 class TestSet:

@@ -105,6 +105,15 @@ def test_batches_keep_to_the_budget_of_tokens(folder, monkeypatch):
     assert max(map(len, seen)) > 2  # short texts share a batch
 
 
+def test_batches_on_a_processor_are_small():
+    from potstill.teachers.rows import CPU_TOKENS, budget
+
+    assert budget(32, 128) == CPU_TOKENS
+    assert budget(2, 16) == 32
+    assert budget(32, 2048) == 2048  # the longest row still fits
+    assert budget(32, 128, "cuda") == 4096
+
+
 def test_bf16_is_near_fp32_and_another_teacher(folder):
     full, half = (build(spec(folder, precision=precision), HEAD) for precision in ("fp32", "bf16"))
     assert full.identity() != half.identity()

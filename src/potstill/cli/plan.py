@@ -8,7 +8,7 @@ from typing import Any
 
 # Seconds in the quickstart on two cores; only their ratios matter. Assumed from single runs, not measured anew on each machine.
 SECONDS = {
-    "data": 6.0, "adapt": 100.0, "measure": 12.0, "label": 20.0, "speed": 40.0, "test": 15.0, "robustness": 20.0,
+    "data": 6.0, "adapt": 100.0, "probe": 25.0, "measure": 12.0, "label": 20.0, "speed": 40.0, "test": 15.0, "robustness": 20.0,
     "train.transformer": 90.0, "train.static": 12.0, "train.ngram": 8.0, "train.convolutional": 30.0, "train.recurrent": 60.0, "train.trees": 60.0,
     "export": 5.0,
 }  # fmt: skip
@@ -56,8 +56,11 @@ def plan_of(recipe: Any, until: str | None = None) -> Plan:
 
 def _stages(recipe: Any, until: str | None) -> Iterator[tuple[str, float]]:
     yield "data", SECONDS["data"]
-    if recipe.teacher.kind == "model" and recipe.teacher.adapt is not None:
-        yield "adapt", SECONDS["adapt"]
+    for teacher in getattr(recipe.teacher, "members", [recipe.teacher]):
+        if getattr(teacher, "adapt", None) is not None:
+            yield "adapt", SECONDS["adapt"]
+        if getattr(teacher, "precision", None) == "auto":
+            yield "probe", SECONDS["probe"]
     yield "measure", SECONDS["measure"]
     if until == "measure":
         return

@@ -14,14 +14,18 @@ from .places import Document, Path
 from .students import NO_PATHS
 
 DATA = ("train", "validation", "calibration", "test", "unlabeled")
+TEACHER = {"model": {"model": "model"}, "recorded": {"path": "file"}, "onnx": {"model": "file", "tokenizer": "file"}, "callable": {"folder": "folder"}}
 
 
 def resolve(document: Document, base: File) -> None:
     """Make every path in ``document.value`` absolute; a path that leads nowhere becomes a problem that names the nearest file.
 
     Paths are relative to ``base``, the recipe's folder; those of ``--set`` to the working directory first, because that is
-    where the shell completes them.
+    where the shell completes them. A callable teacher's ``folder`` is ``base`` where it is not given.
     """
+    for _, teacher in _teachers(document.value):
+        if teacher.get("kind") == "callable" and teacher.get("folder") is None:
+            teacher["folder"] = str(base.absolute())
     for path, kind in list(_paths(document.value)):
         parent = _at(document.value, path[:-1])
         given = parent[path[-1]]
@@ -47,19 +51,27 @@ def layers_of(folder: File) -> int | None:
 
 def _paths(value: Any) -> Iterator[tuple[Path, str]]:
     recipe = value if isinstance(value, dict) else {}
-    data, teacher, students, robustness = (recipe.get(key) for key in ("data", "teacher", "students", "robustness"))
+    data, students, robustness = (recipe.get(key) for key in ("data", "students", "robustness"))
     if isinstance(data, dict):
         for name in DATA:
             yield from _each(data.get(name), ("data", name), "file")
     if isinstance(robustness, dict):
         yield from _each(robustness.get("out_of_domain"), ("robustness", "out_of_domain"), "file")
-    if isinstance(teacher, dict) and teacher.get("kind") == "model":
-        yield from _each(teacher.get("model"), ("teacher", "model"), "model")
-    if isinstance(teacher, dict) and teacher.get("kind") == "recorded":
-        yield from _each(teacher.get("path"), ("teacher", "path"), "file")
+    for path, teacher in _teachers(recipe):
+        for key, what in TEACHER.get(str(teacher.get("kind")), {}).items():
+            yield from _each(teacher.get(key), (*path, key), what)
     for place, student in enumerate(students if isinstance(students, list) else []):
         if isinstance(student, dict) and student.get("from") not in NO_PATHS.get(str(student.get("kind")), ("teacher",)):
             yield from _each(student.get("from"), ("students", place, "from"), "model")
+
+
+def _teachers(recipe: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each section that describes a teacher, with its path: the recipe's, and an ensemble's members."""
+    teacher = recipe.get("teacher") if isinstance(recipe, dict) else None
+    if isinstance(teacher, dict):
+        yield ("teacher",), teacher
+        found = teacher.get("members")
+        yield from ((("teacher", "members", i), member) for i, member in enumerate(found if isinstance(found, list) else []) if isinstance(member, dict))
 
 
 def _each(value: Any, path: Path, kind: str) -> Iterator[tuple[Path, str]]:

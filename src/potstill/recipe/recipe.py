@@ -18,7 +18,7 @@ from .requirement import Requirement
 from .robustness import Robustness
 from .rounds import Rounds
 from .students import USES_HIDDEN, AnyStudent
-from .teacher import ModelTeacher, RecordedTeacher, Teacher
+from .teacher import HIDDEN_STATES, WEIGHTS, RecordedTeacher, Teacher, members
 from .training import Training
 
 ROLES = {"text-classification": ("text", "text_pair", "label", "group")}  # what columns a task may name
@@ -78,9 +78,11 @@ class Recipe(Section):
             yield Finding(("seeds",), f"{self.seeds} must be one or more different whole numbers")
         if self.rounds.count > 1 and self.data.unlabeled is None:
             yield Finding(("rounds", "count"), f"{self.rounds.count} rounds need a pool to choose rows from", "give data.unlabeled")
-        if self.rounds.choose == "near_disagreements" and not isinstance(self.teacher, ModelTeacher):
+        if self.rounds.choose == "near_disagreements" and not isinstance(self.teacher, HIDDEN_STATES):
             remedy = "choose: uncertain needs the student alone"
             yield Finding(("rounds", "choose"), f"a teacher of kind '{self.teacher.kind}' has no vectors, so nothing lies near to anything", remedy)
+        elif self.rounds.choose == "near_disagreements" and self.teacher.precision.startswith("onnx"):
+            yield Finding(("rounds", "choose"), f"the teacher has no vectors in {self.teacher.precision}", "take precision: auto, fp32 or bf16")
 
     def _names(self) -> Iterator[Finding]:
         seen: dict[str, int] = {}
@@ -93,10 +95,11 @@ class Recipe(Section):
         for role in self.data.columns:
             if role not in ROLES[self.task]:
                 yield Finding(("data", "columns", role), f"{self.task} has no column '{role}'", did_you_mean(role, ROLES[self.task]))
-        if isinstance(self.teacher, RecordedTeacher):
-            for role in self.teacher.columns:
+        for path, teacher in members(self.teacher):
+            for role in teacher.columns if isinstance(teacher, RecordedTeacher) else ():
                 if role not in ANSWERS:
-                    yield Finding(("teacher", "columns", role), f"recorded answers have no column '{role}'", did_you_mean(role, ANSWERS))
+                    place = ("teacher", *path, "columns", role)
+                    yield Finding(place, f"recorded answers have no column '{role}'", did_you_mean(role, ANSWERS))
 
     def _objectives(self) -> Iterator[Finding]:
         lists: list[tuple[tuple[str | int, ...], Sequence[Any] | None, list[Any]]]
@@ -115,8 +118,10 @@ class Recipe(Section):
         if not any(isinstance(student, USES_HIDDEN) for student in users):
             names = ", ".join(f"{student.name} ({student.kind})" for student in users) or "none"
             yield Finding(path, f"no student can use 'hidden': {names}", "only a transformer student has hidden states to match: leave it out")
-        if isinstance(self.teacher, RecordedTeacher):
-            yield Finding(path, "a recorded teacher has no hidden states", "leave 'hidden' out, or use a teacher of kind model")
+        if not isinstance(self.teacher, HIDDEN_STATES):
+            yield Finding(path, f"a teacher of kind {self.teacher.kind} has no hidden states", "leave 'hidden' out, or use a teacher of kind model")
+        elif self.teacher.precision.startswith("onnx"):
+            yield Finding(path, f"the teacher has no hidden states in {self.teacher.precision}", "take precision: auto, fp32 or bf16")
 
     def _idle(self, path: tuple[str | int, ...], kinds: Sequence[str], users: Sequence[Any]) -> Iterator[Finding]:
         if kinds and set(kinds) == {"hidden"}:
@@ -126,10 +131,11 @@ class Recipe(Section):
                     yield Finding(path, f"'{student.name}' ({student.kind}) can use none of the objectives", remedy)
 
     def _sources(self) -> Iterator[Finding]:
-        if isinstance(self.teacher, ModelTeacher):
+        if isinstance(self.teacher, WEIGHTS):
             return
         for place, student in enumerate(self.students):
             if getattr(student, "source", None) in ("teacher", "scratch"):
                 what = "weights" if student.source == "teacher" else "tokenizer"
                 remedy = "name the folder of a transformers model: from: path"
-                yield Finding(("students", place, "from"), f"'{student.name}' can't start from a recorded teacher: it has no {what}", remedy)
+                why = f"'{student.name}' can't start from a teacher of kind {self.teacher.kind}: it has no {what} to start from"
+                yield Finding(("students", place, "from"), why, remedy)

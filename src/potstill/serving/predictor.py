@@ -40,7 +40,7 @@ class Predictor:
         labels, spec = tuple(described["head"]["labels"]), described["preprocess"]
         preprocess = build(spec, folder)
         model = folder / described["model"]
-        session = _session(model, threads, described.get("files", {}).get(described["model"], {}).get("bytes"))
+        session = open_session(model, threads, described.get("files", {}).get(described["model"], {}).get("bytes"))
         _agree(model, session, preprocess.inputs, len(labels))
         return Predictor(folder, labels, tuple(spec["fields"]), float(described["temperature"]), preprocess, session, described.get("max_batch"))
 
@@ -108,7 +108,8 @@ def describe(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _session(path: Path, threads: int, size: int | None) -> Any:
+def open_session(path: Path, threads: int, size: int | None = None) -> Any:
+    """Return the ONNX Runtime session of a graph's file, of ``size`` bytes where that is known. Raises :class:`BundleError`."""
     if not path.is_file():
         raise BundleError("the model is missing", place=str(path), remedy=MEND)
     if size is not None and path.stat().st_size != size:  # a file cut short can still be read as a smaller model

@@ -82,6 +82,11 @@ def _elsewhere(work: Workspace, data: Data) -> tuple[Example, ...]:
     return rows
 
 
+def fields(data: Data) -> tuple[str, ...]:
+    """Return the names of the fields that every example has."""
+    return tuple(data.train.examples[0].fields)
+
+
 def _paths(value: str | list[str] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 

@@ -83,11 +83,8 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
     subjects = [
         {"name": c.name, "ref": "potstill.measuring.openers:artifact", "spec": {"folder": str(c.artifact.folder), "threads": work.threads}} for c in found
     ]
-    if teaching.folder is not None:
-        spec = {
-            "teacher": work.recipe.teacher.model_dump(mode="json", by_alias=True), "labels": list(data.head.labels),
-            "folder": str(teaching.folder), "threads": work.threads,
-        }  # fmt: skip
+    if teaching.ready.timed:
+        spec = {**teaching.ready.told(), "labels": list(data.head.labels), "threads": work.threads}
         subjects.insert(0, {"name": "teacher", "ref": "potstill.teachers.timed:open_timed", "spec": spec})
 
     def make(folder: Path, scratch: Path) -> None:
@@ -101,7 +98,7 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
             )
 
     inputs = {
-        "teacher": teaching.fingerprint if teaching.folder else None, "artifacts": {c.name: c.artifact.sha256 for c in found},
+        "teacher": teaching.fingerprint if teaching.ready.timed else None, "artifacts": {c.name: c.artifact.sha256 for c in found},
         "rows": data.validation.digest, "machine": {k: machine[k] for k in ("cpu", "cores", "threads")},
     }  # fmt: skip
     return work.cache.get("speed", inputs, make, version=2)

@@ -16,9 +16,9 @@ from ..evaluation import statistics
 from ..lookup import load
 from ..records import Artifact, Example, Want
 from ..workspace import Workspace
-from .data import Data
+from .data import Data, fields
 from .label import Lesson
-from .teach import Teaching, fields, load_arrays, main_metric, save_arrays
+from .teach import Teaching, load_arrays, main_metric, save_arrays
 
 Arm = Literal["distilled", "control"]
 PARITY_ROWS = 128  # of validation: they hold the exported model to the trained one, and show int8 what activations hold

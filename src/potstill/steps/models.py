@@ -25,6 +25,11 @@ def _speed(measured: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"latency_ms": latency, "latency_intervals": measured["latency_ms"], **kept}
 
 
+def name_of(spec: Any) -> str:
+    """Return what a teacher is called: its file or folder, or the name that the recipe gives it."""
+    return Path(getattr(spec, "model", getattr(spec, "name", "teacher"))).name
+
+
 def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return the section ``teacher``."""
     facts, opened = found.standing.read()["facts"], found.opened
@@ -33,7 +38,7 @@ def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> di
     adapted = found.teaching.adapted.read() if found.teaching.adapted else None
     spec = work.recipe.teacher
     return {
-        "name": Path(getattr(spec, "model", getattr(spec, "name", "teacher"))).name, "kind": spec.kind, "identity": found.teaching.fingerprint,
+        "name": name_of(spec), "kind": spec.kind, "identity": found.teaching.fingerprint,
         "parameters": facts.get("parameters"), "size_bytes": facts.get("size_bytes"),
         **alone(work, found.data, opened, said),
         "quality_validation": baseline_figures(work, found.data, found.standing)["teacher"] if has_gold else None,
@@ -41,6 +46,7 @@ def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> di
         "cost": {"usd_per_million": 1e6 * work.price}, "license": spec.license, "output_license": spec.output_license,
         "robustness": found.brittle("teacher"),
         "unanswered": int(np.isnan(said).any(axis=1).sum()), "adapted": adapted, "precision": facts.get("precision"), "facts": facts,
+        "precision_probe": found.teaching.ready.probe,
         "calibration": load("potstill.evaluation.calibration:as_json")(opened.gold[known], said[known]) if has_gold else None,
     }  # fmt: skip
 

@@ -24,6 +24,8 @@ def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
         lines.append(f"energy: {next(m['energy_reason'] for m in measured['measured'].values())}")
     if "teacher" not in measured["measured"]:
         lines.append("the teacher's answers are recorded: its speed, memory and size can't be measured here")
+    if found.teaching.ready.probe:
+        lines.append(f"the teacher's precision: {found.teaching.ready.probe['why']}")
     if (told := found.robustness.read())["arms"] and told["unasked"]:
         lines.append(f"{told['unasked']}; whether a student is more brittle than its teacher can't be told")
     for split, labels in found.data.card["missing_labels"].items():
@@ -96,6 +98,7 @@ def unmeasured(found: Evidence, made: Mapping[str, Any], measured: Mapping[str, 
         reason = "the teacher's answers are recorded: it can't be timed or weighed here"
         told |= dict.fromkeys(("teacher.latency_ms", "teacher.throughput_per_s", "teacher.peak_memory_bytes", "teacher.size_bytes", "speedup"), reason)
         told["compression"] = reason
+    told |= {f"teacher.{key}": reason for key, reason in found.standing.read()["facts"].get("unknown", {}).items()}
     if not found.data.has_gold:
         told |= dict.fromkeys(("quality", "quality_drop", "retention", "control", "calibration"), "there is no gold in validation and test")
     elif not found.data.teaches_gold:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from .. import __version__, storage
@@ -128,7 +127,7 @@ def baseline(work: Workspace, data: Data, teaching: Teaching, standing: Stage) -
     if part is not None and part.max_drop is not None:
         needed = load("potstill.evaluation.statistics:rows_needed_assumed")(part.max_drop, 0.8 * (1 - part.confidence))
     return {
-        "teacher": {"name": Path(getattr(work.recipe.teacher, "model", "recorded")).name, **standing.read()["facts"]},
+        "teacher": {"name": models.name_of(work.recipe.teacher), **standing.read()["facts"], "precision_probe": teaching.ready.probe},
         "validation": baseline_figures(work, data, standing) if data.has_gold else None,
         "data": data.card["counts"], "rows_needed_assumed": needed, "usage": asdict(work.usage),
     }  # fmt: skip

@@ -45,10 +45,15 @@ def robustness(work: Workspace, data: Data, teaching: Teaching, found: Sequence[
     return work.cache.get("robustness", inputs, make)
 
 
+def recorded(work: Workspace) -> bool:
+    """Whether the teacher is a recording, or an ensemble that has one."""
+    return any(teacher.kind == "recorded" for _, teacher in load("potstill.recipe.teacher:members")(work.recipe.teacher))
+
+
 def unasked(work: Workspace) -> str:
     """Return why the teacher is not asked about changed texts; empty where it is."""
     asked, kind = work.recipe.robustness.ask_teacher, work.recipe.teacher.kind
-    if kind == "recorded":
+    if recorded(work):
         return "a recorded teacher can't be asked about changed texts"
     if kind == "endpoint" and work.offline:
         return "the teacher can't be asked offline"
@@ -118,7 +123,7 @@ class _Robustness:
     # -------------------------------------------------------------------------------------------------------- the answers
     def _models(self) -> Iterator[tuple[str, Answer]]:
         """Yield each one's name in ``opened.logprobs``, and how it is asked: of a student what ships is asked, as it was about the test."""
-        if not unasked(self.work) or self.work.recipe.teacher.kind == "recorded":  # which may hold answers to rows of another kind
+        if not unasked(self.work) or recorded(self.work):  # which may hold answers to rows of another kind
             yield "teacher", self.teaching.logprobs
         if "floor" in self.opened.logprobs and self.arms:
             fitted = floor(self.work, self.data)

@@ -18,6 +18,7 @@ from ..lookup import load
 from ..records import Example, Want
 from ..workspace import Workspace
 from .data import Data
+from .ready import Ready, ready
 
 LOGPROBS = Want("logprobs")
 
@@ -28,21 +29,43 @@ class Teaching:
 
     work: Workspace
     data: Data
-    source: Path | None  # the model as given, before it was adapted: where controls start
-    folder: Path | None  # the model that is asked
-    adapted: Stage | None
-    fingerprint: str
+    ready: Ready
+
+    @property
+    def fingerprint(self) -> str:
+        return self.ready.fingerprint
+
+    @property
+    def source(self) -> Path | None:
+        """The model as given, before it was adapted: where controls start."""
+        return self.ready.source
+
+    @property
+    def folder(self) -> Path | None:
+        """The model that is asked."""
+        return self.ready.folder
+
+    @property
+    def adapted(self) -> Stage | None:
+        return self.ready.adapted
 
     @cached_property
     def teacher(self) -> Teacher:
-        teacher: Teacher = load("potstill.teachers.build:build")(self.work.recipe.teacher, self.data.head, folder=self.folder, threads=self.work.threads)
+        teacher: Teacher = load("potstill.teachers.build:opened")(self.ready.told(), self.data.head, threads=self.work.threads, wrap=self._through)
         return teacher
+
+    def _through(self, member: Teacher) -> Teacher:
+        """Return an ensemble's member as it is asked: its answers are kept under its own identity."""
+        through: Teacher = load("potstill.labels.through:Through")(member, self._store(), self.work.log)
+        return through
+
+    def _store(self) -> Any:
+        return load("potstill.labels.store:LabelStore")(storage.home() / "labels", log=self.work.log)
 
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
-        store = load("potstill.labels.store:LabelStore")(storage.home() / "labels", log=self.work.log)
         answers = load("potstill.labels.ask:ask")(
-            self.teacher, examples, wants, store=store, log=self.work.log, offline=self.work.offline and self._remote, run=self.work.run,
+            self.teacher, examples, wants, store=self._store(), log=self.work.log, offline=self.work.offline and self._remote, run=self.work.run,
             budget=self._budget(),
         )  # fmt: skip
         if count:
@@ -77,40 +100,8 @@ class Teaching:
 
 
 def adapt(work: Workspace, data: Data) -> Teaching:
-    """Give the teacher a head for the task where the recipe says so; recipes over the same data and teacher share it."""
-    spec = work.recipe.teacher
-    if spec.kind != "model":
-        files = [storage.sha256_file(Path(path)) for path in ([spec.path] if isinstance(spec.path, str) else spec.path)]
-        return Teaching(work, data, None, None, None, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.labels))
-    source = Path(spec.model)
-    weights = storage.sha256_folder(source)
-    if spec.adapt is None:
-        return Teaching(work, data, source, source, None, storage.digest(_asked(spec), weights, data.head.labels))
-
-    def make(folder: Path, scratch: Path) -> None:
-        with work.log.stage("adapt", "adapting the teacher to the task"):
-            history = load("potstill.training.adapt:adapt")(
-                spec, data.train, data.validation, data.head, task=work.task, source=source, fields=fields(data), folder=folder / "model",
-                scratch=scratch, seed=work.recipe.seeds[0], threads=work.threads, progress=work.progress("adapt"), log=work.log,
-            )  # fmt: skip
-            storage.write_json(folder / "result.json", history)
-
-    inputs = {
-        "adapt": spec.adapt.model_dump(mode="json"), "max_length": spec.max_length, "weights": weights, "train": data.train.digest,
-        "validation": data.validation.digest, "labels": data.head.labels, "seed": work.recipe.seeds[0],
-    }  # fmt: skip
-    stage = work.shared.get("adapt", inputs, make, version=2)
-    return Teaching(work, data, source, stage.folder / "model", stage, storage.digest(_asked(spec), stage.fingerprint, data.head.labels))
-
-
-def _asked(spec: Any) -> Any:
-    """Return the options of a model teacher that its answers depend on."""
-    return spec.model_dump(mode="json", exclude={"model", "adapt", "batch_size", "license", "output_license", "usd_per_1000"})
-
-
-def fields(data: Data) -> tuple[str, ...]:
-    """Return the names of the fields that every example has."""
-    return tuple(data.train.examples[0].fields)
+    """Make the teacher ready: a head for the task where the recipe says so, its precision; opened it is only when it is asked."""
+    return Teaching(work, data, ready(work, data, work.recipe.teacher))
 
 
 def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
@@ -122,6 +113,7 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("measure", "measuring the teacher against the floor"):
             said = {"teacher": teaching.logprobs(data.validation.examples), "calibration": teaching.logprobs(data.calibration.examples)}
+            _answers(teaching, said["teacher"])
             result = {"facts": dict(teaching.teacher.facts())}
             if data.teaches_gold:
                 fitted = floor(work, data)
@@ -133,6 +125,17 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
     stage = work.cache.get("standing", {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}, make)
     _judge(work, data, stage)
     return stage
+
+
+def _answers(teaching: Teaching, said: np.ndarray) -> None:
+    """Raise :class:`TeacherError`, with what it said of the first, where the teacher answered no validation row at all."""
+    rows = teaching.data.validation.examples
+    if len(rows) and np.isnan(said).all():
+        answers = teaching.ask(rows[:1], [LOGPROBS], count=False)
+        reason = getattr(answers.of(rows[0].id), "reason", "nothing")
+        raise TeacherError(
+            f"the teacher answered none of {len(rows):,} validation rows; of the first: {reason}", place=rows[0].place, remedy="mend the teacher"
+        )
 
 
 def _judge(work: Workspace, data: Data, stage: Stage) -> None:

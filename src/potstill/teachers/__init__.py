@@ -1,6 +1,6 @@
-"""Who knows: a local model, or answers that someone already has.
+"""Who knows: a local model, an ONNX file, a function, answers that someone already has, or several of these.
 
-Reads a model's folder or files of answers, writes nothing; what it says is asked for and kept by ``labels``.
+Reads models and files of answers, writes nothing; what it says is asked for and kept by ``labels``.
 """
 
 from __future__ import annotations

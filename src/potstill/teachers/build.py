@@ -3,31 +3,78 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from ..contracts import Teacher
 from ..errors import TeacherError
 from ..lookup import did_you_mean, load
+from ..recipe.teacher import Teacher as Section
 from ..records import Head
 
-KINDS: Mapping[str, str] = {"model": "potstill.teachers.model:open_model", "recorded": "potstill.teachers.recorded:open_recorded"}
+KINDS: Mapping[str, str] = {
+    "model": "potstill.teachers.model:open_model",
+    "recorded": "potstill.teachers.recorded:open_recorded",
+    "onnx": "potstill.teachers.onnx_file:open_onnx",
+    "callable": "potstill.teachers.function:open_callable",
+    "ensemble": "potstill.teachers.ensemble:open_ensemble",
+}
+QUICK = "potstill.teachers.quick:open_quick"  # a model whose graph was made: it runs without torch
 
 
-def build(spec: Any, head: Head, *, folder: Path | None = None, threads: int | None = None) -> Teacher:
+@dataclass(frozen=True)
+class Given:
+    """What was made for a teacher beside its section of the recipe: its adapted folder, its graph in another precision, an ensemble's
+    members, the threads that it may use."""
+
+    folder: Path | None = None
+    graph: Path | None = None
+    members: tuple[Teacher, ...] = ()
+    threads: int | None = None
+
+
+def build(
+    spec: Any, head: Head, *, folder: Path | None = None, graph: Path | None = None, members: Sequence[Teacher] = (), threads: int | None = None
+) -> Teacher:  # fmt: skip
     """Return the teacher that ``spec`` (a section of the recipe, told by its ``kind``) describes, for a task with ``head``.
 
-    ``folder`` is the adapted model, where there is one. Raises :class:`TeacherError` for a model or recording that
-    can't be used, :class:`MissingExtraError` without the packages that it needs.
+    The others are :class:`Given`. Raises :class:`TeacherError` for a model, file or function that can't be used,
+    :class:`MissingExtraError` without the packages that it needs.
     """
     if spec.kind not in KINDS:
         raise TeacherError(f"there is no kind of teacher '{spec.kind}'", place="teacher.kind", remedy=did_you_mean(spec.kind, KINDS))
-    teacher: Teacher = load(KINDS[spec.kind])(spec, head, folder=folder, threads=threads)
+    teacher: Teacher = load(QUICK if graph is not None else KINDS[spec.kind])(spec, head, Given(folder, graph, tuple(members), threads))
     return teacher
 
 
-def task_names(own: Sequence[str], given: Mapping[str, str], head: Head, *, place: str) -> tuple[str, ...]:
+def opened(told: Mapping[str, Any], head: Head, *, threads: int | None = None, wrap: Callable[[Teacher], Teacher] = lambda teacher: teacher) -> Teacher:
+    """Return the teacher that plain JSON tells of: {"teacher": its section, "folder", "graph", "members": [the same of each]}.
+
+    ``wrap`` is put around each member of an ensemble.
+    """
+    folder, graph = (Path(told[name]) if told.get(name) else None for name in ("folder", "graph"))
+    members = [wrap(opened(member, head, threads=threads)) for member in told.get("members", ())]
+    return build(read(told["teacher"]), head, folder=folder, graph=graph, members=members, threads=threads)
+
+
+def read(section: Mapping[str, Any]) -> Any:
+    """Return a teacher's section of the recipe from its JSON."""
+    return TypeAdapter(Section).validate_python(section)
+
+
+def known(spec: Any) -> dict[str, Any]:
+    """Return what the recipe says of a teacher that is worth showing."""
+    return {"license": spec.license, "output_license": spec.output_license, "usd_per_1000": spec.usd_per_1000}
+
+
+RENAME = "say which is which: `labels: {its label: the task's label}`; or give it a head for this task: `adapt: {how: finetune}`"
+
+
+def task_names(own: Sequence[str], given: Mapping[str, str], head: Head, *, place: str, remedy: str = RENAME) -> tuple[str, ...]:
     """Return the task's name for each of a teacher's ``own`` labels, in their order: aligned by name, never by position.
 
     Raises :class:`TeacherError` unless the names, after ``given`` renames them, are the task's labels, all and each once.
@@ -48,7 +95,7 @@ def task_names(own: Sequence[str], given: Mapping[str, str], head: Head, *, plac
             + (f"; the teacher lacks {_list(lacks)}" if lacks and len(lacks) < len(head.labels) else "")
             + (f"; the task lacks {_list(extra)}" if extra and len(extra) < len(names) else ""),
             place=place,
-            remedy="say which is which: `labels: {its label: the task's label}`; or give it a head for this task: `adapt: {how: finetune}`",
+            remedy=remedy,
         )
     return names
 

@@ -15,11 +15,11 @@ from .. import storage
 from ..errors import TeacherError
 from ..records import Answer, Answered, Example, Failed, Field, Head, Want
 from . import loading
-from .build import task_names
+from .build import Given, known, task_names
 from .files import folder_digest, local_folder, model_files
+from .rows import batches, budget, has_surrogates, texts
 
 TEMPLATE = 1  # raise it when the way in which fields become tokens changes
-FIELDS = (("text",), ("text", "text_pair"))
 HALF = float(np.finfo(np.float16).max)
 
 
@@ -79,7 +79,7 @@ class ModelTeacher:
         return frozenset({"logprobs", "hidden", "vector"})
 
     def request(self, example: Example) -> bytes:
-        return storage.canonical(_texts(example.fields))
+        return storage.canonical(texts(example.fields))
 
     def facts(self) -> Mapping[str, Any]:
         config = self._model.config
@@ -116,8 +116,7 @@ class ModelTeacher:
         """
         self._check(wants)
         encoded, answers = self._encode(examples)
-        encoded.sort(key=lambda item: (item.length, item.id))
-        for batch in _batches(encoded, self.batch_size * self.max_length):
+        for batch in batches(encoded, budget(self.batch_size, self.max_length, self._device)):
             answers.update(self._forward(batch, wants))
         yield from answers.items()
 
@@ -134,14 +133,14 @@ class ModelTeacher:
         failures: dict[str, Answer] = {}
         by_fields: dict[tuple[str, ...], list[tuple[str, list[str]]]] = {}
         for example in examples:
-            texts = _texts(example.fields)
-            if any(_has_surrogates(text) for text in texts.values()):
+            given = texts(example.fields)
+            if any(has_surrogates(text) for text in given.values()):
                 failures[example.id] = Failed("the text is not valid Unicode")
             else:
-                by_fields.setdefault(tuple(texts), []).append((example.id, list(texts.values())))
+                by_fields.setdefault(tuple(given), []).append((example.id, list(given.values())))
         encoded = []
         for group in by_fields.values():
-            columns = [list(column) for column in zip(*(texts for _, texts in group))]
+            columns = [list(column) for column in zip(*(row for _, row in group))]
             made = self._tokenizer(*columns, truncation=True, max_length=self.max_length, padding=False)
             for i, (id, _) in enumerate(group):
                 encoded.append(_Encoded(id, {name: values[i] for name, values in made.items()}))
@@ -173,36 +172,11 @@ class ModelTeacher:
         return [half[i][mask[i]].cpu().numpy() for i in range(len(half))]
 
 
-def open_model(spec: Any, head: Head, *, folder: Path | None = None, threads: int | None = None) -> ModelTeacher:
-    """Return the teacher of a recipe's `kind: model`; ``folder`` is its adapted model. Sets torch's threads where given."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    known = {"license": spec.license, "output_license": spec.output_license, "usd_per_1000": spec.usd_per_1000}
+def open_model(spec: Any, head: Head, given: Given) -> ModelTeacher:
+    """Return the teacher of a recipe's `kind: model`; its adapted folder goes before its own. Sets torch's threads where given."""
+    if given.threads is not None:
+        torch.set_num_threads(given.threads)
     return ModelTeacher(
-        local_folder(spec.model) if folder is None else local_folder(str(folder)), head, given=spec.labels, max_length=spec.max_length,
-        batch_size=spec.batch_size, precision=spec.precision, known=known,
+        local_folder(spec.model) if given.folder is None else local_folder(str(given.folder)), head, given=spec.labels, max_length=spec.max_length,
+        batch_size=spec.batch_size, precision=spec.precision, known=known(spec),
     )  # fmt: skip
-
-
-def _texts(fields: Mapping[str, Field]) -> dict[str, str]:
-    """Return the fields that a text model reads. Raises :class:`TeacherError` for others."""
-    texts = {name: value for name in FIELDS[-1] if isinstance(value := fields.get(name), str)}
-    if tuple(texts) not in FIELDS or len(texts) != len(fields):
-        raise TeacherError(f"a text model reads text, and text_pair; these rows have {', '.join(fields)}", place="teacher")
-    return texts
-
-
-def _has_surrogates(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _batches(encoded: Sequence[_Encoded], tokens: int) -> Iterator[list[_Encoded]]:
-    """Yield runs of the length-sorted items that, padded, hold at most ``tokens``: short texts go in larger batches."""
-    batch: list[_Encoded] = []
-    for item in encoded:
-        if batch and item.length * (len(batch) + 1) > tokens:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch

@@ -14,7 +14,9 @@ from ..errors import Problem, TeacherError
 from ..lookup import did_you_mean
 from ..records import Answer, Answered, Example, Failed, Head, Want, field_digest
 from . import recording
+from .build import Given
 from .distributions import ROLES, BadAnswer, logprobs
+from .rows import only_logprobs
 
 VERSION = 1  # raise it when the same recording would give other numbers
 SHOWN = 10  # problems that an error lists
@@ -58,9 +60,7 @@ class RecordedTeacher:
         return example.id.encode()
 
     def answer(self, examples: Sequence[Example], wants: Sequence[Want]) -> Iterator[tuple[str, Answer]]:
-        for want in wants:
-            if want != Want("logprobs"):
-                raise TeacherError(f"a recording can't give '{want.key}'", place=self.name)
+        only_logprobs(self.name, "a recording", wants)
         for example in examples:
             kept = self._kept.get(example.id)
             if kept is None:
@@ -86,8 +86,8 @@ class RecordedTeacher:
         }
 
 
-def open_recorded(spec: Any, head: Head, *, folder: Path | None = None, threads: int | None = None) -> RecordedTeacher:
-    """Return the teacher of a recipe's `kind: recorded`; ``folder`` and ``threads`` mean nothing to it.
+def open_recorded(spec: Any, head: Head, given: Given) -> RecordedTeacher:
+    """Return the teacher of a recipe's `kind: recorded`; ``given`` means nothing to it.
 
     Raises :class:`TeacherError` with the places of all rows that can't be used: unknown labels, probabilities that do
     not sum to one, two answers to one text.
