@@ -32,11 +32,22 @@ class Teaching:
     folder: Path | None  # the model that is asked
     adapted: Stage | None
     fingerprint: str
+    headless: bool = False  # asked for its inner states alone
 
     @cached_property
     def teacher(self) -> Teacher:
-        teacher: Teacher = load("potstill.teachers.build:build")(self.work.recipe.teacher, self.data.head, folder=self.folder, threads=self.work.threads)
+        spec, threads = self.work.recipe.teacher, self.work.threads
+        if self.headless:
+            encoder: Teacher = load("potstill.teachers.build:encoder")(spec, self.folder, threads=threads)
+            return encoder
+        teacher: Teacher = load("potstill.teachers.build:build")(spec, self.data.head, folder=self.folder, threads=threads)
         return teacher
+
+    def before(self) -> Teaching:
+        """Return the model as it was given, before it was adapted, as a teacher without a head: the teacher of general distillation."""
+        assert self.source is not None  # the recipe allows no general stage without a model
+        fingerprint = storage.digest("encoder", _asked(self.work.recipe.teacher), storage.sha256_folder(self.source))
+        return Teaching(self.work, self.data, self.source, self.source, None, fingerprint, headless=True)
 
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""

@@ -27,6 +27,12 @@ def build(spec: Any, head: Head, *, folder: Path | None = None, threads: int | N
     return teacher
 
 
+def encoder(spec: Any, folder: Path, *, threads: int | None = None) -> Teacher:
+    """Return the model in ``folder`` as a teacher without a head, that has inner states to show and no answers; see :func:`build`."""
+    teacher: Teacher = load("potstill.teachers.model:open_model")(spec, None, folder=folder, threads=threads)
+    return teacher
+
+
 def task_names(own: Sequence[str], given: Mapping[str, str], head: Head, *, place: str) -> tuple[str, ...]:
     """Return the task's name for each of a teacher's ``own`` labels, in their order: aligned by name, never by position.
 
