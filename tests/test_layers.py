@@ -15,7 +15,7 @@ MATHS = {"objectives", "evaluation.metrics", "evaluation.statistics", "training.
 ARROWS = {  # from a stage's folder to a module of another: each of them argued for in ARCHITECTURE.md
     "training": {"students", "objectives"},
     "students": {"serving.preprocess", "serving.hashing"},
-    "teachers": {"serving.preprocess", "serving.predictor"},
+    "teachers": {"serving.preprocess", "serving.predictor", "students.attention"},
     "export": {"serving.predictor", "serving.preprocess", "students.protocol"},
     "evaluation": {"serving.predictor"},
     "measuring": {"serving.predictor", "engines"},

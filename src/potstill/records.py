@@ -61,7 +61,8 @@ class Want:
     """One thing that an objective needs to know of the teacher. Each is a column family of the store.
 
     ``logprobs``: (units, classes) float32, natural log, normalised; ``hidden``: (tokens, width) of ``layer``
-    (0 = embeddings); ``vector``: (1, width). ``sample`` numbers repeated answers to one input.
+    (0 = embeddings); ``qkv``: (tokens, 3 * width), the queries, keys and values of ``layer`` (from 1), never length x length;
+    ``vector``: (1, width). ``sample`` numbers repeated answers to one input.
     """
 
     kind: Literal["logprobs", "hidden", "vector", "text", "qkv", "rationale"]

@@ -190,3 +190,20 @@ def test_a_damaged_shard_seen_by_two_stores_is_no_crash(root):
         name = spoil(root)
         assert not one.sound(name)
         assert not two.sound(name)
+
+
+def test_inner_states_lie_as_they_are_and_are_mapped(tmp_path):
+    """So a row is read without unpacking a shard, and thousands of rows take no memory until they are looked at."""
+    import pyarrow
+
+    vectors = [np.random.default_rng(i).normal(size=(300, 96)).astype(np.float16) for i in range(20)]
+    for want, mapped in (("qkv:layer=3", True), ("hidden:layer=1", True), ("logprobs", False)):
+        rows = [shards.Row(bytes([i]) * 32, f"row {i}", "answered", array=array) for i, array in enumerate(vectors)]
+        name = shards.write(tmp_path, shards.Origin("i", "t", want), rows)
+        before = pyarrow.total_allocated_bytes()
+        read = list(shards.read(tmp_path / name))
+        taken = pyarrow.total_allocated_bytes() - before
+        assert (taken < 100_000) == mapped
+        (tmp_path / name).unlink()  # gone while a run still reads it
+        assert all(np.array_equal(row.array, array) for row, array in zip(read, vectors))
+        assert not (mapped and read[0].array.flags.writeable)

@@ -220,7 +220,7 @@ def test_unknown_keys_are_refused_at_any_depth_with_the_nearest_known_one(write,
         ({"teacher": {"kind": "onnx", "model": "teacher.onnx"}}, "students[0].from", "of kind onnx"),
         (
             {"teacher": {"kind": "model", "model": "model", "precision": "onnx-int8"}, "objectives": [{"kind": "logits"}, {"kind": "hidden"}]},
-            "objectives[1]", "no hidden states in onnx-int8",
+            "objectives[1]", "no inner states in onnx-int8",
         ),
         (
             {"teacher": {"kind": "model", "model": "model", "precision": "onnx-fp32"}, "rounds": {"count": 2, "choose": "near_disagreements"}},
@@ -465,3 +465,36 @@ def test_recipes_are_frozen_and_exact(write, base):
         recipe.name = "other"
     assert "whole number" in one(write({**base, "threads": "2"})).message
     assert "whole number" in one(write({**base, "threads": True})).message
+
+
+@pytest.mark.parametrize("kind", ["hidden", "embedding", "attention", "relations"])
+def test_who_has_no_inner_states_can_not_match_them(write, base, kind):
+    base["objectives"] = [{"kind": "logits"}, {"kind": kind}]
+    assert load(write(base)).objectives[1].kind == kind  # the transformer can
+    base["students"] = base["students"][1:]
+    assert f"no student can use '{kind}'" in str(problems(write(base)))
+    base["students"][0]["objectives"] = [{"kind": kind}]
+    assert "can use none of the objectives" in str(problems(write(base)))
+
+
+def test_a_recorded_teacher_has_nothing_inside(write, base):
+    base["teacher"] = {"kind": "recorded", "path": "answers.jsonl", "output_license": "mit"}
+    base["students"] = [{"name": "half", "kind": "transformer", "layers": 3, "from": "model", "general": {"data": "pool.jsonl"}}]
+    base["objectives"] = [{"kind": "logits"}, {"kind": "relations"}]
+    said = str(problems(write(base)))
+    assert "a recorded teacher has no inner states" in said
+    assert "leave 'relations' out" in said
+    assert "leave 'general' out" in said
+
+
+def test_a_general_stage_is_read_with_its_files(write, base, folder):
+    base["students"][0]["general"] = {"data": ["pool.jsonl", "train.jsonl"], "epochs": 2}
+    general = load(write(base)).students[0].general
+    assert general.data == [str(folder / "pool.jsonl"), str(folder / "train.jsonl")]
+    assert [term.kind for term in general.objectives] == ["relations"]
+    base["students"][0]["general"] = {"data": "nowhere.txt", "objectives": [{"kind": "hard"}]}
+    said = str(problems(write(base)))
+    assert "there is no file 'nowhere.txt'" in said
+    assert "hard" in said
+    base["students"] = [{"name": "static", "kind": "static", "general": {"data": "pool.jsonl"}}]
+    assert "general" in str(problems(write(base)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .mutants import Mutant
 
 TESTS = "traps/test_traps_objectives.py::test_trap_"
-KL, HARD, HIDDEN, BUILD = (f"objectives/{name}.py" for name in ("divergences", "hard", "hidden", "build"))
+KL, HARD, HIDDEN, BUILD, ATTENTION = (f"objectives/{name}.py" for name in ("divergences", "hard", "hidden", "build", "attention"))
 OWN = "own = (widened(student) / kd_temperature).log_softmax(dim=-1)"
 
 
@@ -44,5 +44,16 @@ MUTANTS = [
     mutant(30, KL, "units(scores: Tensor) -> Tensor:", "units(scores: Tensor) -> Tensor:\n    return torch.tensor(float(scores.shape[0]))",
            "all_axes_but_the_last_are_units"),
     mutant(30, HARD, "ignore_index=IGNORED", "ignore_index=0", "padding_without_gold_changes_nothing"),
+    mutant(1, ATTENTION, "with torch.autocast(student.device.type, enabled=False):  # it", "if True:  # it",
+           "relations_are_computed_in_float32_under_autocast"),
+    mutant(8, ATTENTION, ".add_(padding)", "", "what_stands_in_padding_changes_nothing"),
+    mutant(8, ATTENTION, ".square() * keep).sum(dim=-1)", ".square()).sum(dim=-1)", "what_stands_in_padding_changes_nothing"),
+    mutant(9, ATTENTION, "HIDDEN = -1e30", 'HIDDEN = -float("inf")', "a_batch_of_no_tokens_is_nothing_with_a_gradient"),
+    mutant(11, ATTENTION, "torch.stack(kinds).sum() / heads", "torch.stack(kinds).sum() / heads / len(student.mask)",
+           "relations_do_not_grow_with_rows_or_padding"),
+    mutant(13, ATTENTION, "apart.mean(dim=1) * student.mask).sum()", "apart.mean(dim=1) * student.mask).mean()",
+           "relations_of_rows_together_are_those_of_each_alone"),
+    mutant(30, ATTENTION, ".add_(padding).log_softmax(dim=-1)", ".add_(padding).log_softmax(dim=-3)",
+           "relations_are_softmaxed_over_what_is_related_to"),
     mutant(31, KL, "own = (widened(student) / kd_temperature)", "own = widened(student / kd_temperature)", "extreme_logits_stay_finite"),
 ]  # fmt: skip

@@ -7,11 +7,12 @@ import pytest
 import torch
 from scipy.special import log_softmax, rel_entr
 
+from potstill.objectives import attention
 from potstill.objectives.build import LOGPROBS, build
 from potstill.objectives.divergences import kl, mse
 from potstill.objectives.hard import cross_entropy
 from potstill.objectives.hidden import Projection
-from potstill.students.protocol import Output
+from potstill.students.protocol import Attention, Output
 
 RANDOM = np.random.default_rng(0)
 STUDENT, TEACHER = (torch.from_numpy(RANDOM.normal(size=(6, 5))) for _ in range(2))
@@ -156,3 +157,102 @@ def test_trap_31_extreme_logits_stay_finite(kind, temperature):
     assert torch.isfinite(total)
     assert torch.isfinite(student.grad).all()
     assert student.grad.abs().max() > 0
+
+
+# ------------------------------------------------------------------------------------- relations and maps, token by token
+LENGTHS = (3, 1, 5)
+
+
+def vectors(lengths=LENGTHS, *, pad=0, inside=0.0, seed=0, scale=1.0):
+    """Return a student's layer of width 12, its padding full of ``inside``, and a teacher's of width 8."""
+    random = np.random.default_rng(seed)
+    longest = max(lengths) + pad
+    mask = torch.tensor([[i < n for i in range(longest)] for n in lengths])
+    parts = [torch.full((len(lengths), longest, 12), inside, dtype=torch.float64) for _ in range(3)]
+    for part in parts:
+        part[mask] = torch.from_numpy(scale * random.normal(size=(sum(lengths), 12)))
+    told = torch.from_numpy(scale * random.normal(size=(sum(lengths), 24)))
+    return Attention({1: [part.requires_grad_(True) for part in parts]}, mask), told
+
+
+def relations(own, told):
+    return attention.relations(own, 1, told, 4)
+
+
+def maps(own, told):
+    return attention.maps(own, [(1, 1)], {1: told}, student_heads=3, teacher_heads=2)
+
+
+@pytest.mark.parametrize("loss", [relations, maps])
+def test_trap_08_what_stands_in_padding_changes_nothing(loss):
+    found = []
+    for pad, inside in ((0, 0.0), (2, 0.0), (2, 1e4)):
+        own, told = vectors(pad=pad, inside=inside)
+        total, count = loss(own, told)
+        total.backward()
+        found.append([total.item(), count.item(), own.vectors[1][0].grad[own.mask].sum().item()])
+        assert own.vectors[1][0].grad[~own.mask].abs().sum() == 0
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+    assert found[2] == pytest.approx(found[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [relations, maps])
+def test_trap_09_a_batch_of_no_tokens_is_nothing_with_a_gradient(loss):
+    own, told = vectors()
+    empty = Attention(own.vectors, torch.zeros_like(own.mask))
+    total, count = loss(empty, told[:0])
+    total.backward()
+    assert (total.item(), count.item()) == (0, 0)
+    assert all(part.grad is None or (part.grad == 0).all() for part in own.vectors[1])
+
+
+@pytest.mark.parametrize("loss", [relations, maps])
+def test_trap_11_relations_do_not_grow_with_rows_or_padding(loss):
+    means = []
+    for copies in (1, 4):
+        own, told = vectors()
+        more = Attention({1: [part.repeat(copies, 1, 1) for part in own.vectors[1]]}, own.mask.repeat(copies, 1))
+        total, count = loss(more, told.repeat(copies, 1))
+        means.append(total.item() / count.item())
+    assert means[0] == pytest.approx(means[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [relations, maps])
+def test_trap_13_relations_of_rows_together_are_those_of_each_alone(loss):
+    own, told = vectors(pad=1)
+    alone, at = 0.0, 0
+    for row, length in enumerate(LENGTHS):
+        part = Attention({1: [vector[row : row + 1] for vector in own.vectors[1]]}, own.mask[row : row + 1])
+        alone += loss(part, told[at : at + length])[0].item()
+        at += length
+    assert loss(own, told)[0].item() == pytest.approx(alone, rel=1e-9)
+
+
+def test_trap_30_relations_are_softmaxed_over_what_is_related_to():
+    own, told = vectors((4,))
+    total = 0.0
+    for part, theirs in zip(own.vectors[1], told.numpy().reshape(4, 3, 8).swapaxes(0, 1)):
+        for head in range(4):
+            a, b = part.detach().numpy()[0, :, 3 * head : 3 * head + 3], theirs[:, 2 * head : 2 * head + 2]
+            q, p = np.exp(log_softmax(a @ a.T / 3**0.5, axis=1)), np.exp(log_softmax(b @ b.T / 2**0.5, axis=1))
+            total += rel_entr(p, q).sum() / 4
+    assert relations(own, told)[0].item() == pytest.approx(total, rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [relations, maps])
+def test_trap_31_loud_vectors_stay_finite(loss):
+    own, told = vectors(scale=100.0)
+    loud = Attention({1: [part.detach().float().requires_grad_(True) for part in own.vectors[1]]}, own.mask)
+    total, _ = loss(loud, told.half())
+    total.backward()
+    assert torch.isfinite(total)
+    assert all(part.grad is None or torch.isfinite(part.grad).all() for part in loud.vectors[1])
+
+
+def test_trap_01_relations_are_computed_in_float32_under_autocast():
+    own, told = vectors()
+    single = Attention({1: [part.detach().float() for part in own.vectors[1]]}, own.mask)
+    for loss in (relations, maps):
+        plain = loss(single, told.float())[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(loss(single, told.float())[0], plain)

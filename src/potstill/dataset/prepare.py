@@ -156,6 +156,11 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(row, ensure_ascii=True) + "\n" for row in rows)
 
 
+def read_split(folder: Path, name: str) -> tuple[Example, ...]:
+    """Return a prepared split's rows, those of test too: for the leak check alone. What judges or learns goes through :func:`load`."""
+    return _load(folder / f"{name}.jsonl")
+
+
 def _load(path: Path) -> tuple[Example, ...]:
     """Return a split's rows. Ids are made anew from the fields, so that the digest of the test rows covers these."""
     with path.open(encoding="utf-8") as file:

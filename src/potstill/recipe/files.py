@@ -63,6 +63,9 @@ def _paths(value: Any) -> Iterator[tuple[Path, str]]:
     for place, student in enumerate(students if isinstance(students, list) else []):
         if isinstance(student, dict) and student.get("from") not in NO_PATHS.get(str(student.get("kind")), ("teacher",)):
             yield from _each(student.get("from"), ("students", place, "from"), "model")
+        general = student.get("general") if isinstance(student, dict) else None
+        if isinstance(general, dict):
+            yield from _each(general.get("data"), ("students", place, "general", "data"), "file")
 
 
 def _teachers(recipe: Any) -> Iterator[tuple[Path, dict[str, Any]]]:

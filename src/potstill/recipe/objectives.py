@@ -11,16 +11,21 @@ from .base import Section, one, tagged
 Weight = Annotated[float, Field(gt=0)]
 
 
-def _layers(value: object) -> object:
+def _pairs(value: object, first: int, note: str) -> object:
     if value == "uniform":
         return value
     pairs = value if isinstance(value, list) else []
-    if not pairs or not all(isinstance(p, list) and len(p) == 2 and all(type(n) is int and n >= 0 for n in p) for p in pairs):
-        one(
-            f"{value!r} is no map of layers",
-            "write `uniform`, or pairs of teacher's and student's layer: [[2, 1], [6, 3]]; 0 is the embeddings",
-        )
+    if not pairs or not all(isinstance(p, list) and len(p) == 2 and all(type(n) is int and n >= first for n in p) for p in pairs):
+        one(f"{value!r} is no map of layers", f"write `uniform`, or pairs of teacher's and student's layer: [[2, 1], [6, 3]]; {note}")
     return value
+
+
+def _layers(value: object) -> object:
+    return _pairs(value, 0, "0 is the embeddings")
+
+
+def _attending(value: object) -> object:
+    return _pairs(value, 1, "they count from 1, for the embeddings attend to nothing")
 
 
 class Logits(Section):
@@ -40,6 +45,31 @@ class Hidden(Section):
     layers: Annotated[Literal["uniform"] | list[list[int]], BeforeValidator(_layers)] = "uniform"
 
 
+class Embedding(Section):
+    """Match the teacher's embeddings, as they enter its first layer, through a learnt projection (Jiao et al. 2020, eq. 9)."""
+
+    kind: Literal["embedding"] = "embedding"
+    weight: Weight = 1.0
+
+
+class Attention(Section):
+    """Match what the teacher's tokens attend to: the scores of its queries and keys (Jiao et al. 2020, eq. 7)."""
+
+    kind: Literal["attention"] = "attention"
+    weight: Weight = 1.0
+    layers: Annotated[Literal["uniform"] | list[list[int]], BeforeValidator(_attending)] = "uniform"
+
+
+class Relations(Section):
+    """Match how the teacher's queries, keys and values of one layer relate among themselves, with the student's last layer; widths and
+    heads may differ (Wang et al. 2021, arXiv:2012.15828)."""
+
+    kind: Literal["relations"] = "relations"
+    weight: Weight = 1.0
+    layer: Annotated[int, Field(ge=1)] | None = None  # the teacher's, from 1; null: the last, of more than 12 one seven eighths up
+    heads: Annotated[int, Field(ge=1)] | None = None  # relation heads; null: the most that divide both widths, up to the teacher's heads
+
+
 class Hard(Section):
     """Cross-entropy on the gold labels, where a row has one."""
 
@@ -47,7 +77,9 @@ class Hard(Section):
     weight: Weight = 1.0
 
 
-Objective = tagged(Logits, Hidden, Hard)
+Objective = tagged(Logits, Hidden, Embedding, Attention, Relations, Hard)
+Inner = tagged(Hidden, Embedding, Attention, Relations)  # those that look inside the teacher, and need no labels
+INNER: tuple[type[Section], ...] = (Hidden, Embedding, Attention, Relations)
 # Gold labels beside the teacher's answers: on ICD-10-CM chapters 0.8 and 2.1 points better than answers alone (docs/log.md). Each term
 # is a mean over the rows that have it, so rows without gold take nothing from it.
 DEFAULT = (Logits(), Hard())

@@ -13,7 +13,7 @@ from ..lookup import did_you_mean
 from .base import Finding, Section, Slug, refuse
 from .data import Data
 from .export import Export
-from .objectives import DEFAULT, Hidden, Objective
+from .objectives import DEFAULT, INNER, Objective
 from .requirement import Requirement
 from .robustness import Robustness
 from .rounds import Rounds
@@ -106,25 +106,36 @@ class Recipe(Section):
         lists = [(("objectives",), self.objectives, [s for s in self.students if s.objectives is None])]
         lists += [(("students", i, "objectives"), s.objectives, [s]) for i, s in enumerate(self.students)]
         for path, objectives, users in lists:
-            kinds = [term.kind for term in objectives or ()]
+            yield from self._twice(path, objectives or ())
             for place, term in enumerate(objectives or ()):
-                if kinds.index(term.kind) != place:
-                    yield Finding((*path, place), f"there are two objectives of kind '{term.kind}'", "keep one of them")
-                elif isinstance(term, Hidden):
-                    yield from self._hidden((*path, place), users)
-            yield from self._idle(path, kinds, users)
+                kind = term.kind
+                if isinstance(term, INNER):
+                    yield from self._inner((*path, place), kind, users)
+            yield from self._idle(path, objectives or (), users)
+        for i, student in enumerate(self.students):
+            if (general := getattr(student, "general", None)) is not None:
+                yield from self._twice(("students", i, "general", "objectives"), general.objectives)
+                if not isinstance(self.teacher, HIDDEN_STATES):
+                    remedy = "leave 'general' out, or use a teacher of kind model"
+                    yield Finding(("students", i, "general"), f"a {self.teacher.kind} teacher has no inner states", remedy)
 
-    def _hidden(self, path: tuple[str | int, ...], users: Sequence[Any]) -> Iterator[Finding]:
+    def _twice(self, path: tuple[str | int, ...], objectives: Sequence[Any]) -> Iterator[Finding]:
+        kinds = [term.kind for term in objectives]
+        for place, kind in enumerate(kinds):
+            if kinds.index(kind) != place:
+                yield Finding((*path, place), f"there are two objectives of kind '{kind}'", "keep one of them")
+
+    def _inner(self, path: tuple[str | int, ...], kind: str, users: Sequence[Any]) -> Iterator[Finding]:
         if not any(isinstance(student, USES_HIDDEN) for student in users):
             names = ", ".join(f"{student.name} ({student.kind})" for student in users) or "none"
-            yield Finding(path, f"no student can use 'hidden': {names}", "only a transformer student has hidden states to match: leave it out")
+            yield Finding(path, f"no student can use '{kind}': {names}", "only a transformer student has inner states to match: leave it out")
         if not isinstance(self.teacher, HIDDEN_STATES):
-            yield Finding(path, f"a teacher of kind {self.teacher.kind} has no hidden states", "leave 'hidden' out, or use a teacher of kind model")
+            yield Finding(path, f"a {self.teacher.kind} teacher has no inner states", f"leave '{kind}' out, or use a teacher of kind model")
         elif self.teacher.precision.startswith("onnx"):
-            yield Finding(path, f"the teacher has no hidden states in {self.teacher.precision}", "take precision: auto, fp32 or bf16")
+            yield Finding(path, f"the teacher has no inner states in {self.teacher.precision}", "take precision: auto, fp32 or bf16")
 
-    def _idle(self, path: tuple[str | int, ...], kinds: Sequence[str], users: Sequence[Any]) -> Iterator[Finding]:
-        if kinds and set(kinds) == {"hidden"}:
+    def _idle(self, path: tuple[str | int, ...], objectives: Sequence[Any], users: Sequence[Any]) -> Iterator[Finding]:
+        if objectives and all(isinstance(term, INNER) for term in objectives):
             for student in users:
                 if not isinstance(student, USES_HIDDEN):
                     remedy = "add an objective that it can use: {kind: logits}"

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from .base import Section, Slug, Text, one, tagged
-from .objectives import Objective
+from .base import Paths, Section, Slug, Text, one, tagged
+from .objectives import Inner, Objective, Relations
 
 RESERVED = ("teacher", "control", "floor", "majority")  # what stands beside the students in tables and folders
 NO_PATHS: Mapping[str, tuple[str, ...]] = {"convolutional": ("teacher", "scratch"), "recurrent": ("teacher", "scratch")}  # as `from`, by kind
@@ -72,6 +72,18 @@ class LoopStudent(Student):
     batch_size: Whole | None = None
 
 
+class General(Section):
+    """A first stage on plain text, before the task: the student learns what the teacher, as it was before it was adapted, is like inside
+    (Jiao et al. 2020, arXiv:1909.10351, section 3.2). Kept for all recipes with the same teacher, student and text."""
+
+    data: Paths  # plain text, a line a text (.txt), or a column `text` (JSONL, CSV, TSV, Parquet)
+    objectives: Annotated[list[Inner], Field(min_length=1)] = [Relations()]
+    epochs: Whole = 1
+    max_rows: Whole | None = None  # the first so many by the hash of their content
+    learning_rate: Rate | None = None
+    batch_size: Whole | None = None
+
+
 class TransformerStudent(LoopStudent):
     """Some of the layers of a transformer: the teacher, or the model in a folder."""
 
@@ -79,6 +91,7 @@ class TransformerStudent(LoopStudent):
     source: Annotated[Text, Field(alias="from")] = "teacher"
     layers: Annotated[int | list[int], BeforeValidator(_layers)]
     max_length: Annotated[int, Field(ge=2)] | None = None
+    general: General | None = None  # null: the student starts from the teacher's layers
 
 
 class StaticStudent(LoopStudent):
@@ -139,4 +152,4 @@ class TreesStudent(Student):
 
 
 AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent, ConvolutionalStudent, RecurrentStudent, TreesStudent)
-USES_HIDDEN: tuple[type[Any], ...] = (TransformerStudent,)  # the kinds that have hidden states to match
+USES_HIDDEN: tuple[type[Any], ...] = (TransformerStudent,)  # the kinds that have inner states to match

@@ -56,6 +56,7 @@ def wants(work: Workspace, data: Data, teaching: Teaching) -> set[Want]:
             [term.model_dump(mode="json") for term in work.recipe.objectives_of(spec)], head_width=data.head.width,
             student_layers=layers if isinstance(layers, int) else len(layers), student_width=facts.get("width") or 0,
             teacher_layers=facts.get("layers") or 0, teacher_width=facts.get("width") or 0, seed=0,
+            student_heads=facts.get("heads") or 0, teacher_heads=facts.get("heads") or 0,
         )  # fmt: skip
         found |= {want for term in terms for want in term.needs}
     return found

@@ -16,6 +16,7 @@ from ..evaluation import statistics
 from ..lookup import load
 from ..records import Artifact, Example, Want
 from ..workspace import Workspace
+from . import general as general_stage
 from .data import Data, fields
 from .label import Lesson
 from .teach import Teaching, load_arrays, main_metric, save_arrays
@@ -69,10 +70,11 @@ def learn_all(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -
 def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Stage:
     terms = CONTROL_TERMS if arm == "control" else tuple(term.model_dump(mode="json") for term in work.recipe.objectives_of(spec))
     rows = tuple(e for e in lesson.gold if e.gold is not None) if arm == "control" else lesson.rows
-    source = source_of(work, teaching, spec, arm)
+    general = _general(work, data, teaching, spec, arm)
+    source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
     plan = _plan(work, spec, len(lesson.rows))
     inputs = {
-        "student": spec.model_dump(mode="json", exclude={"name", "objectives"}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
+        "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general"}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
         "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.labels,
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
@@ -81,9 +83,20 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
     def make(folder: Path, scratch: Path) -> None:
         title = f"training {spec.name}" if arm == "distilled" else f"training {spec.name}'s control, without the teacher"
         with work.log.stage(f"train.{spec.name}.{arm}.{seed}", title):
-            _Training(work, data, teaching, spec, arm, seed, source, plan, terms).run(rows, folder, scratch)
+            _Training(work, data, teaching, spec, arm, seed, source, plan, terms, general).run(rows, folder, scratch)
 
     return work.cache.get(f"train.{spec.name}.{arm}.{seed}", inputs, make, version=2)
+
+
+def _general(work: Workspace, data: Data, teaching: Teaching, spec: Any, arm: Arm) -> Stage | None:
+    """Return the general stage that a student goes through before the task; None without one.
+
+    A control has none: what it teaches, the teacher teaches, and a control is the same student without a teacher. So the gain over
+    control is that of both stages; the report says so.
+    """
+    if arm == "control" or getattr(spec, "general", None) is None:
+        return None
+    return general_stage.student(work, data, teaching, spec, max_length(work, spec))
 
 
 def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path | None:
@@ -132,11 +145,12 @@ class _Training:
     source: Path | None
     plan: dict[str, Any]
     terms: Sequence[Any]
+    general: Stage | None
 
     def run(self, rows: Sequence[Example], folder: Path, scratch: Path) -> None:
         work, data = self.work, self.data
         student = load("potstill.students.build:build")(
-            self.spec, data.head, source=self.source, fields=fields(data), seed=self.seed, max_length=max_length(work, self.spec), rows=rows
+            self._shape(), data.head, source=self.source, fields=fields(data), seed=self.seed, max_length=max_length(work, self.spec), rows=rows
         )
         terms, left_out = self._terms(student)
         rows, taught = self._taught(rows, {want for term in terms for want in term.needs})
@@ -150,6 +164,7 @@ class _Training:
             {
                 "history": history.as_json(), "left_out": left_out, "rows": len(rows), "parameters": student.parameters, "plan": self.plan,
                 "source": storage.sha256_folder(self.source) if self.source else None,
+                "general": {name: self.general.read()[name] for name in ("rows", "held")} if self.general else None,
             },
         )  # fmt: skip
 
@@ -171,11 +186,19 @@ class _Training:
     def _progress(self) -> Any:
         return self.work.progress(f"train.{self.spec.name}.{self.arm}.{self.seed}")
 
+    def _shape(self) -> Any:
+        """Return what is built: of a student that comes out of its general stage all layers, for they are chosen already."""
+        if self.general is None:
+            return self.spec
+        layers = self.spec.layers
+        return self.spec.model_copy(update={"layers": layers if isinstance(layers, int) else len(layers)})
+
     def _terms(self, student: Any) -> tuple[list[Any], list[str]]:
         shape = self.teaching.teacher.facts() if self.arm == "distilled" else {}
         terms, left_out = load("potstill.objectives.build:build")(
             self.terms, head_width=self.data.head.width, student_layers=student.hidden_layers, student_width=student.width,
             teacher_layers=shape.get("layers", 0), teacher_width=shape.get("width", 0), seed=self.seed,
+            student_heads=load("potstill.students.attention:heads")(getattr(student, "module", None)), teacher_heads=shape.get("heads", 0),
         )  # fmt: skip
         for name in left_out:
             self.work.log.warn(f"'{self.spec.name}' can't use the objective '{name}': it is left out for this student")

@@ -48,6 +48,12 @@ def notes(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str
             lines.append(f"{student['name']} {verb} its control, the same student without the teacher ({metric})")
         if worse := [entry["arm"].replace("_", " ") for entry in student["robustness"] if entry["stands_out"]]:
             lines.append(f"{student['name']} is more brittle than its teacher, beyond chance: {', '.join(worse)}")
+    for candidate in found.candidates:
+        if general := candidate.model.trained.read().get("general"):
+            lines.append(
+                f"{candidate.name} learnt from {general['rows']:,} plain texts first, from the teacher as it was before it was adapted; its control "
+                "did not, for that is teaching too: the gain over control is that of both stages, and of their compute"
+            )
     if made["data"]["test_reads"] > 1:
         lines.append(f"this is look number {made['data']['test_reads']} at these test rows: bounds are wider for it")
     return lines

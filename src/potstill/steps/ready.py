@@ -36,6 +36,12 @@ class Ready:
         """Whether there is something to time: a recording answers no new text."""
         return self.spec.kind != "recorded" and all(member.timed for member in self.members)
 
+    def before(self) -> Ready:
+        """Return the model as it was given, before it was adapted, known by what its inner states depend on."""
+        assert self.source is not None  # the recipe allows it to a teacher that is a model alone
+        asked = self.spec.model_dump(mode="json", exclude=NOT_ASKED)
+        return Ready(self.spec, storage.digest("encoder", asked, storage.sha256_folder(self.source)), self.source, self.source)
+
     def told(self) -> dict[str, Any]:
         """Return the plain JSON that ``teachers.build:opened`` opens it from, in this process or another."""
         return {

@@ -30,6 +30,7 @@ class Teaching:
     work: Workspace
     data: Data
     ready: Ready
+    headless: bool = False  # asked for its inner states alone
 
     @property
     def fingerprint(self) -> str:
@@ -51,8 +52,16 @@ class Teaching:
 
     @cached_property
     def teacher(self) -> Teacher:
-        teacher: Teacher = load("potstill.teachers.build:opened")(self.ready.told(), self.data.head, threads=self.work.threads, wrap=self._through)
+        threads = self.work.threads
+        if self.headless:
+            encoder: Teacher = load("potstill.teachers.build:encoder")(self.ready.spec, self.folder, threads=threads)
+            return encoder
+        teacher: Teacher = load("potstill.teachers.build:opened")(self.ready.told(), self.data.head, threads=threads, wrap=self._through)
         return teacher
+
+    def before(self) -> Teaching:
+        """Return the model as it was given, before it was adapted, as a teacher without a head: the teacher of general distillation."""
+        return Teaching(self.work, self.data, self.ready.before(), headless=True)
 
     def _through(self, member: Teacher) -> Teacher:
         """Return an ensemble's member as it is asked: its answers are kept under its own identity."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -17,17 +17,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """What attends to what in one batch: the queries, keys and values of some layers, from 1.
+
+    *Shapes:* vectors (rows, length, width), ``mask`` bool (rows, length), True for real tokens. Rows are kept apart here, because
+    relations are between the tokens of one row.
+    """
+
+    vectors: Mapping[int, Sequence[Tensor]]
+    mask: Tensor
+
+
+@dataclass(frozen=True)
 class Output:
     """What a student says about one batch.
 
     ``logits``: *Shape:* (units, classes); a unit is a supervised position, one a row for classes.
     ``hidden``: None unless asked for; else one tensor *Shape:* (tokens, width) for each of layers 0 (embeddings) to
     ``hidden_layers``. ``tokens`` are the real tokens of all rows, in row order, padding left out: they align with the
-    teacher's hidden answers laid end to end.
+    teacher's hidden answers laid end to end. ``attention``: None unless a term reads it; the learner adds it, by hooks.
     """
 
     logits: Tensor
     hidden: tuple[Tensor, ...] | None = None
+    attention: Attention | None = None
 
 
 class LoopStudent(Protocol):

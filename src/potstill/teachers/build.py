@@ -61,6 +61,12 @@ def opened(told: Mapping[str, Any], head: Head, *, threads: int | None = None, w
     return build(read(told["teacher"]), head, folder=folder, graph=graph, members=members, threads=threads)
 
 
+def encoder(spec: Any, folder: Path, *, threads: int | None = None) -> Teacher:
+    """Return the model in ``folder`` as a teacher without a head, that has inner states to show and no answers; see :func:`build`."""
+    teacher: Teacher = load(KINDS["model"])(spec, None, Given(folder=folder, threads=threads))
+    return teacher
+
+
 def read(section: Mapping[str, Any]) -> Any:
     """Return a teacher's section of the recipe from its JSON."""
     return TypeAdapter(Section).validate_python(section)

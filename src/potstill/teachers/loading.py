@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
 from ..errors import TeacherError
@@ -31,21 +31,7 @@ def quiet() -> Iterator[None]:
 
 def classifier(folder: Path) -> tuple[Any, Any]:
     """Return the model (eval mode, no gradients, eager attention, float32) and its tokenizer. Raises :class:`TeacherError`."""
-    try:
-        with quiet():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True,
-                attn_implementation="eager", dtype=torch.float32,
-            )  # fmt: skip
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_fast=True)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise TeacherError(
-            f"the model can't be loaded: {first}",
-            place=str(folder),
-            remedy="does it load in transformers, offline, as a sequence classifier?",
-        ) from error
+    model, info, tokenizer = _load(folder, AutoModelForSequenceClassification, "as a sequence classifier")
     if info["missing_keys"] or info["mismatched_keys"]:
         lacks = ", ".join(sorted(str(key) for key in info["missing_keys"] or info["mismatched_keys"])[:3])
         raise TeacherError(
@@ -53,13 +39,38 @@ def classifier(folder: Path) -> tuple[Any, Any]:
             place=str(folder),
             remedy="give it one: add `adapt: {how: finetune}` to the teacher",
         )
+    if model.config.problem_type in ("multi_label_classification", "regression"):
+        raise TeacherError(f"the model is one of {model.config.problem_type.replace('_', '-')}: its classes exclude none", place=str(folder))
+    return model, tokenizer
+
+
+def encoder(folder: Path) -> tuple[Any, Any]:
+    """Return the model without a head, as :func:`classifier` returns one with it."""
+    model, info, tokenizer = _load(folder, AutoModel, "as an encoder")
+    lacks = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]) if "pooler" not in str(key))  # nobody asks a pooler
+    if lacks:
+        raise TeacherError(f"the model's weights lack {', '.join(lacks[:3])}", place=str(folder), remedy="is the folder complete?")
+    return model, tokenizer
+
+
+def _load(folder: Path, kind: Any, how: str) -> tuple[Any, Any, Any]:
+    """Return the model, what was missing in its files, and its tokenizer."""
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            model, info = kind.from_pretrained(
+                folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True,
+                attn_implementation="eager", dtype=torch.float32,
+            )  # fmt: skip
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_fast=True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise TeacherError(f"the model can't be loaded: {first}", place=str(folder), remedy=f"does it load in transformers, offline, {how}?") from error
     if not tokenizer.is_fast:
         raise TeacherError("the model has no fast tokenizer", place=str(folder), remedy="add its tokenizer.json to the folder")
     if tokenizer.pad_token_id is None:
         raise TeacherError("the tokenizer has no padding token", place=str(folder), remedy="set pad_token in its tokenizer_config.json")
-    if config.problem_type in ("multi_label_classification", "regression"):
-        raise TeacherError(f"the model is one of {config.problem_type.replace('_', '-')}: its classes exclude none", place=str(folder))
-    return model.eval().requires_grad_(False), tokenizer
+    return model.eval().requires_grad_(False), info, tokenizer
 
 
 def longest(model: Any, tokenizer: Any) -> int:

@@ -14,6 +14,7 @@ import torch
 from .. import storage
 from ..errors import TeacherError
 from ..records import Answer, Answered, Example, Failed, Field, Head, Want
+from ..students.attention import heads, watched
 from . import loading
 from .build import Given, known, task_names
 from .files import folder_digest, local_folder, model_files
@@ -35,27 +36,29 @@ class _Encoded:
 
 @final
 class ModelTeacher:
-    """See :class:`potstill.contracts.Teacher`. Gives ``logprobs``, ``hidden`` and ``vector``.
+    """See :class:`potstill.contracts.Teacher`. Gives ``logprobs``, ``hidden``, ``vector`` and, of the encoders in ``students.attention``, ``qkv``.
 
     ``logprobs``: (1, classes) float32 in the order of ``labels``; ``hidden``: (tokens, width) float16, special tokens
-    included, padding left out, layer 0 the embeddings; ``vector``: (1, width) float32, the mean of the last layer over
-    its tokens.
+    included, padding left out, layer 0 the embeddings; ``qkv``: (tokens, 3 * width) float16, likewise, a layer's queries, keys and
+    values beside each other; ``vector``: (1, width) float32, the mean of the last layer over its tokens. Without a ``head`` it is
+    the encoder alone, and has no labels.
     """
 
-    def __init__(self, folder: Path, head: Head, *, given: Mapping[str, str], max_length: int, batch_size: int, precision: str,
+    def __init__(self, folder: Path, head: Head | None, *, given: Mapping[str, str], max_length: int, batch_size: int, precision: str,
                  known: Mapping[str, Any]) -> None:  # fmt: skip
         self.folder, self.max_length, self.batch_size, self._known = folder, max_length, batch_size, known
-        self.name, self.labels = folder.name, head.labels
+        self.name, self.labels = folder.name, head.labels if head else ()
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = loading.precision_of(precision, self._device)
-        self._model, self._tokenizer = loading.classifier(folder)
+        self._model, self._tokenizer = loading.classifier(folder) if head else loading.encoder(folder)
         self._model.to(self._device)
         if max_length > (most := loading.longest(self._model, self._tokenizer)):
             raise TeacherError(f"the model takes {most} tokens", place=f"teacher.max_length: {max_length}", remedy=f"max_length: {most}")
-        id2label = self._model.config.id2label
-        own = tuple(str(id2label[i]) for i in range(len(id2label)))
-        self._names = task_names(own, given, head, place=str(folder))
-        self._columns = torch.tensor([self._names.index(label) for label in head.labels], device=self._device)
+        self._names: tuple[str, ...] = ()
+        if head:
+            id2label = self._model.config.id2label
+            self._names = task_names(tuple(str(id2label[i]) for i in range(len(id2label))), given, head, place=str(folder))
+        self._columns = torch.tensor([self._names.index(label) for label in self.labels], dtype=torch.int64, device=self._device)
 
     @property
     def training(self) -> bool:
@@ -76,7 +79,8 @@ class ModelTeacher:
         return self._identity
 
     def offers(self) -> frozenset[str]:
-        return frozenset({"logprobs", "hidden", "vector"})
+        qkv = {"qkv"} if heads(self._model) else set()
+        return frozenset({"hidden", "vector"} | qkv | ({"logprobs"} if self.labels else set()))
 
     def request(self, example: Example) -> bytes:
         return storage.canonical(texts(example.fields))
@@ -89,6 +93,7 @@ class ModelTeacher:
             "size_bytes": sum(path.stat().st_size for path in model_files(self.folder)),
             "layers": int(config.num_hidden_layers),
             "width": int(config.hidden_size),
+            "heads": heads(self._model),
             "max_length": self.max_length,
             "precision": self.precision,
             "path": str(self.folder),
@@ -123,8 +128,10 @@ class ModelTeacher:
     def _check(self, wants: Sequence[Want]) -> None:
         layers = int(self._model.config.num_hidden_layers)
         for want in wants:
-            if want.kind == "hidden" and (want.layer is None or not 0 <= want.layer <= layers):
-                raise TeacherError(f"the teacher has no layer {want.layer}", place=want.key, remedy=f"layers 0 (embeddings) to {layers}")
+            first = {"hidden": 0, "qkv": 1}.get(want.kind)
+            if first is not None and (want.layer is None or not first <= want.layer <= layers):
+                remedy = f"layers {first}{'' if first else ' (embeddings)'} to {layers}"
+                raise TeacherError(f"the teacher has no layer {want.layer}", place=want.key, remedy=remedy)
             if want.top_k is not None or want.sample:
                 raise TeacherError("a classifier gives all of its classes, and always the same", place=want.key)
 
@@ -151,29 +158,41 @@ class ModelTeacher:
         with loading.quiet():
             made = self._tokenizer.pad({name: [item.inputs[name] for item in batch] for name in batch[0].inputs}, return_tensors="pt")
         inputs = {name: tensor.to(self._device) for name, tensor in made.items()}  # whatever this tokenizer gives: nothing is dropped
-        deep = any(want.kind != "logprobs" for want in wants)
-        with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
+        deep = any(want.kind in ("hidden", "vector") for want in wants)
+        attended = {want.layer for want in wants if want.kind == "qkv" and want.layer is not None}
+        with watched(self._model, attended) as seen, torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
             output = self._model(**inputs, output_hidden_states=deep)
         mask = inputs["attention_mask"].bool()
-        logprobs = output.logits.float().log_softmax(dim=-1)[:, self._columns].cpu().numpy()  # (batch, classes)
-        made_of = {want: self._arrays(want, logprobs, output.hidden_states, mask) for want in wants}
+        made_of = {want: self._arrays(want, output, seen, mask) for want in wants}
         return [(item.id, Answered({want: made_of[want][i] for want in wants})) for i, item in enumerate(batch)]
 
-    def _arrays(self, want: Want, logprobs: np.ndarray, hidden: Any, mask: torch.Tensor) -> list[np.ndarray]:
-        """Return each row's array for one want."""
+    def _arrays(self, want: Want, output: Any, seen: Mapping[int, Sequence[torch.Tensor]], mask: torch.Tensor) -> list[np.ndarray]:
+        """Return each row's array for one want; ``seen`` holds queries, keys and values by layer."""
         if want.kind == "logprobs":
+            logprobs = output.logits.float().log_softmax(dim=-1)[:, self._columns].cpu().numpy()  # (batch, classes)
             return [logprobs[i : i + 1] for i in range(len(logprobs))]
-        states = hidden[-1 if want.layer is None else want.layer].float()  # (batch, tokens, width)
+        if want.kind == "qkv":
+            assert want.layer is not None  # _check
+            return _halves(torch.cat(list(seen[want.layer]), dim=-1), mask)
+        states = output.hidden_states[-1 if want.layer is None else want.layer]  # (batch, tokens, width)
         if want.kind == "vector":
             weights = mask.unsqueeze(-1).float()
-            means = ((states * weights).sum(1) / weights.sum(1)).cpu().numpy()
+            means = ((states.float() * weights).sum(1) / weights.sum(1)).cpu().numpy()
             return [means[i : i + 1] for i in range(len(means))]
-        half = states.clamp(-HALF, HALF).half()  # outliers beyond 65,504 would become infinite
-        return [half[i][mask[i]].cpu().numpy() for i in range(len(half))]
+        return _halves(states, mask)
 
 
-def open_model(spec: Any, head: Head, given: Given) -> ModelTeacher:
-    """Return the teacher of a recipe's `kind: model`; its adapted folder goes before its own. Sets torch's threads where given."""
+def _halves(states: torch.Tensor, mask: torch.Tensor) -> list[np.ndarray]:
+    """Return each row's real tokens in float16; outliers beyond 65,504 would become infinite."""
+    half = states.float().clamp(-HALF, HALF).half()
+    return [half[i][mask[i]].cpu().numpy() for i in range(len(half))]
+
+
+def open_model(spec: Any, head: Head | None, given: Given) -> ModelTeacher:
+    """Return the teacher of a recipe's `kind: model`, ``head`` None the encoder alone; its adapted folder goes before its own.
+
+    Sets torch's threads where given.
+    """
     if given.threads is not None:
         torch.set_num_threads(given.threads)
     return ModelTeacher(

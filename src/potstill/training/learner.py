@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..objectives.build import Term
 from ..records import Want
-from ..students.protocol import LoopStudent
+from ..students.attention import watched
+from ..students.protocol import Attention, LoopStudent
 from .records import TrainingRows
 
 
@@ -44,13 +45,16 @@ class Learner(nn.Module):
         self.beside = nn.ModuleList(term.module for term in terms)
         self.terms = tuple(terms)
         self.hidden = any(term.hidden for term in terms)
+        self.attends = sorted({layer for term in terms for layer in term.attends})
         self.low = precision == "bf16"
         self._student = (student,)  # in a tuple: no second way to its parameters, if it is a module itself
 
     def forward(self, part: Part) -> Tensor:
         """Return each term's sum over the part's units *Shape:* (terms,)."""
-        with torch.autocast(part.gold.device.type, torch.bfloat16, enabled=self.low):
+        with watched(self.module, self.attends) as seen, torch.autocast(part.gold.device.type, torch.bfloat16, enabled=self.low):
             output = self._student[0].forward(part.inputs, hidden=self.hidden)
+        if self.attends:
+            output = replace(output, attention=Attention(seen, part.inputs["attention_mask"].bool()))
         return torch.stack([term(output, part.answers, part.gold)[0] for term in self.terms])
 
     def counts(self, part: Part) -> Tensor:
@@ -76,19 +80,19 @@ def check(student: LoopStudent, rows: TrainingRows, terms: Sequence[Term]) -> No
         for want in sorted(term.needs, key=lambda want: want.key):
             if want not in rows.teacher:
                 raise UserError(f"'{term.name}' needs the teacher's {want.key}, which was not asked for", remedy="label with it first")
-            if want.kind == "hidden":
-                _same_tokens(student, rows, want)
+            if want.kind in ("hidden", "qkv"):
+                _same_tokens(student, rows, want, term.name)
             if term.finite:
                 _no_zeros(rows.teacher[want], term.name)
 
 
-def _same_tokens(student: LoopStudent, rows: TrainingRows, want: Want) -> None:
+def _same_tokens(student: LoopStudent, rows: TrainingRows, want: Want, name: str) -> None:
     for row, (item, array) in enumerate(zip(rows.items, rows.teacher[want])):
         own = student.preprocess.length(item)
         if len(array) != own:
             raise UserError(
-                f"row {row}: the teacher's {want.key} has {len(array)} tokens, the student reads {own}", place="objectives hidden",
-                remedy="hidden states can be compared token by token only: give both the same tokenizer and the same max_length",
+                f"row {row}: the teacher's {want.key} has {len(array)} tokens, the student reads {own}", place=f"objectives {name}",
+                remedy="inner states can be compared token by token only: give both the same tokenizer and the same max_length",
             )  # fmt: skip
 
 
