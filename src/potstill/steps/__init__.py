@@ -6,6 +6,7 @@ are called, so that a run whose stages are all done loads none of them.
 
 from __future__ import annotations
 
+from .augment import augment
 from .data import prepare
 from .evidence import Evidence
 from .judge import candidates, open_test, speed
@@ -18,6 +19,7 @@ from .teach import adapt, standing
 __all__ = [
     "Evidence",
     "adapt",
+    "augment",
     "baseline",
     "candidates",
     "label_in_rounds",

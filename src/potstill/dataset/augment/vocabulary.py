@@ -1,0 +1,53 @@
+"""What a model's tokenizer knows of words: where they are in a text, and which of its tokens are whole words by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from .words import Read, Span, Word, is_word, stands_alone
+
+
+class Vocabulary:
+    """A fast tokenizer of ``transformers``, any kind of it: pieces of words, bytes or characters with a mark for spaces."""
+
+    def __init__(self, tokenizer: Any, *, multi_piece: bool, longest: int | None = None) -> None:
+        self._tokenizer, self._multi_piece, self._longest = tokenizer, multi_piece, longest
+
+    @cached_property
+    def words(self) -> dict[int, str]:
+        """Return the tokens that are whole words, id to word: a text of the word alone, or after a space, is this token and no other."""
+        backend, special = self._tokenizer.backend_tokenizer, set(self._tokenizer.all_special_ids)
+        ids = sorted(set(backend.get_vocab(with_added_tokens=True).values()) - special)
+        texts = backend.decode_batch([[id] for id in ids], skip_special_tokens=False)
+        told = {id: text.strip() for id, text in zip(ids, texts) if is_word(text.strip())}
+        found = [self._alone(told, before) for before in (" ", "")]
+        return max(found, key=len)
+
+    def _alone(self, told: dict[int, str], before: str) -> dict[int, str]:
+        made = self._tokenizer([before + word for word in told.values()], add_special_tokens=False)["input_ids"] if told else []
+        return {id: word for (id, word), ids in zip(told.items(), made) if ids == [id]}
+
+    def read(self, texts: Sequence[str]) -> list[Read]:
+        """Return the texts, cut after ``longest`` tokens, with the words that may be replaced."""
+        if not texts:
+            return []
+        made = self._tokenizer(list(texts), truncation=self._longest is not None, max_length=self._longest)
+        return [Read(text, found.ids, found.type_ids, self._in(text, found)) for text, found in zip(texts, made.encodings)]
+
+    def _in(self, text: str, found: Any) -> list[Word]:
+        at: dict[int, list[int]] = {}
+        for place, word in enumerate(found.word_ids):
+            if word is not None:
+                at.setdefault(word, []).append(place)
+        words = [self._word(text, found, tuple(places)) for places in at.values()]
+        return [word for word in words if stands_alone(text, word.span) and self._usable(word.ids)]
+
+    def _word(self, text: str, found: Any, places: tuple[int, ...]) -> Word:
+        start, end = found.offsets[places[0]][0], found.offsets[places[-1]][1]
+        start += len(text[start:end]) - len(text[start:end].lstrip())  # some tokenizers count the space before a word as a part of it
+        return Word(Span(start, end), places, tuple(found.ids[place] for place in places))
+
+    def _usable(self, ids: tuple[int, ...]) -> bool:
+        return ids[0] in self.words if len(ids) == 1 else self._multi_piece
