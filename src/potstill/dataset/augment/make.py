@@ -55,7 +55,8 @@ def make(
     shown to nobody; what is in ``scratch`` is not made again.
     """
     made = [line for lines in _copies(kinds, scratch, seed, progress) for line in lines]
-    told, seen = [], {key(row) for row in taken}
+    told: list[dict[str, Any]] = []
+    seen = {key(row) for row in taken}
     fresh: dict[int, Example] = {}
     for line in made:
         row = _example(line)

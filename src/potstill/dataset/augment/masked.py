@@ -77,7 +77,7 @@ class Masked:
         with _only(self._model.base_model, torch.tensor([one.at for one in batch])):
             logits = self._model(**inputs).logits[:, 0, self._ids]  # (batch, whole words)
         spare = min(len(self._words), self._top_k + 8)  # a word may be known in several cases
-        best, places = logits.topk(spare)
+        places = logits.topk(spare).indices
         return [distinct((self._words[place] for place in row), one.own, self._top_k) for row, one in zip(places.tolist(), batch)]
 
 

@@ -17,13 +17,16 @@ class Vocabulary:
 
     @cached_property
     def words(self) -> dict[int, str]:
-        """Return the tokens that are whole words, id to word: a text of the word alone, or after a space, is this token and no other."""
-        backend, special = self._tokenizer.backend_tokenizer, set(self._tokenizer.all_special_ids)
-        ids = sorted(set(backend.get_vocab(with_added_tokens=True).values()) - special)
+        """Return the tokens that are whole words, id to word: inside a sentence, after a space, the word is this token and no other."""
+        backend = self._tokenizer.backend_tokenizer
+        ids = sorted(set(backend.get_vocab(with_added_tokens=True).values()) - self._special)
         texts = backend.decode_batch([[id] for id in ids], skip_special_tokens=False)
         told = {id: text.strip() for id, text in zip(ids, texts) if is_word(text.strip())}
-        found = [self._alone(told, before) for before in (" ", "")]
-        return max(found, key=len)
+        return self._alone(told, " ") or self._alone(told, "")  # without: a language that has no spaces
+
+    @cached_property
+    def _special(self) -> set[int]:
+        return set(self._tokenizer.all_special_ids)
 
     def _alone(self, told: dict[int, str], before: str) -> dict[int, str]:
         made = self._tokenizer([before + word for word in told.values()], add_special_tokens=False)["input_ids"] if told else []
@@ -50,4 +53,4 @@ class Vocabulary:
         return Word(Span(start, end), places, tuple(found.ids[place] for place in places))
 
     def _usable(self, ids: tuple[int, ...]) -> bool:
-        return ids[0] in self.words if len(ids) == 1 else self._multi_piece
+        return self._multi_piece if len(ids) > 1 else ids[0] not in self._special  # an unknown word is one token, and tells nothing
