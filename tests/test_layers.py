@@ -21,6 +21,7 @@ ARROWS = {  # from a stage's folder to a module of another: each of them argued 
     "measuring": {"serving.predictor", "engines"},
     "serving": {"bundle"},
     "objectives": {"students.protocol"},
+    "dataset": {"teachers.loading"},  # augmentation opens a model as quietly as teachers are
 }
 WIRING = {"pipeline", "steps", "workspace", "results", "explain", "doctor", "quickstart"}
 SHIPPED = {"serving", "bundle"}  # what runs beside the student: never torch

@@ -91,7 +91,8 @@ def test_case_spacing_and_all_else_are_kept(folder):
         words = copy.split()
         assert words[0][0].isupper()
         assert words[1].isupper()
-        assert copy.startswith("  ") and copy.endswith("! ")
+        assert copy.startswith("  ")
+        assert copy.endswith("! ")
         assert ",\n\tisn't 3x   Ünïcode ﬁt\u200b " in copy
 
 
@@ -115,10 +116,8 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
 
 
 def test_a_table_of_any_model_will_do():
-    class Words(Vocabulary):
-        words = {0: "Cat", 1: "cat", 2: "dog", 3: "car"}
-
-    table = np.array([[1, 0], [1, 0.1], [0.9, 0.3], [0, 1]], np.float32)
-    found = Neighbours(Words(None, multi_piece=False), table, 2)
+    vocabulary = Vocabulary(None, multi_piece=False)
+    vocabulary.__dict__["words"] = {0: "Cat", 1: "cat", 2: "dog", 3: "car"}
+    found = Neighbours(vocabulary, np.array([[1, 0], [1, 0.1], [0.9, 0.3], [0, 1]], np.float32), 2)
     found._look_up([((1,), "cat")])
     assert found._known[(1,), "cat"] == ("dog", "car")  # "Cat" is the word itself
