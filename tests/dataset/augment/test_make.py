@@ -8,8 +8,8 @@ import pytest
 
 from potstill.dataset.augment import make as module
 from potstill.dataset.augment.make import FILE, kind, load, make
-from potstill.dataset.prepare import prepare
 from potstill.dataset.prepare import load as load_data
+from potstill.dataset.prepare import prepare
 from potstill.recipe.augment import Deletion, Neighbours
 from potstill.recipe.data import Data
 from potstill.runlog import RunLog
