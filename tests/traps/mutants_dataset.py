@@ -97,15 +97,15 @@ MUTANTS = [
     Mutant(
         52,
         "dataset/leaks.py",
-        "_Near(text, threshold).without(_same(rows, \"augmented\", judging, found), \"augmented\", judging, found), found",
-        "_Near(text, threshold).without(list(rows), \"augmented\", judging, found), found",
+        '_Near(text, threshold).without(_same(rows, "augmented", judging, found), "augmented", judging, found), found',
+        '_Near(text, threshold).without(list(rows), "augmented", judging, found), found',
         HERE + "test_trap_52_rows_made_by_augmentation_stay_away_from_those_that_judge",
     ),
     Mutant(
         52,
         "dataset/leaks.py",
-        "_Near(text, threshold).without(_same(rows, \"augmented\", judging, found), \"augmented\", judging, found), found",
-        "_same(rows, \"augmented\", judging, found), found",
+        '_Near(text, threshold).without(_same(rows, "augmented", judging, found), "augmented", judging, found), found',
+        '_same(rows, "augmented", judging, found), found',
         HERE + "test_trap_52_rows_made_by_augmentation_stay_away_from_those_that_judge",
     ),
 ]
