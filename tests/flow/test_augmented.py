@@ -12,6 +12,7 @@ from potstill.explain import why
 from potstill.runlog import RunLog
 from tests.small import RECIPE, job
 
+ROUNDS = ["rounds.count=2", "rounds.first=20", "rounds.each=15"]
 AUGMENT = "augment: [{kind: neighbours, copies: 2, top_k: 5}, {kind: deletion, share: 0.3}]\n"
 STUDENT = "  - {name: ngram, kind: ngram, buckets: 1024, dimensions: 16, epochs: 2, learning_rate: 3.0e-2}\n"
 SMALL = RECIPE.split("students:")[0].replace("epochs: 3", "epochs: 8") + "students:\n" + STUDENT + "training: {evaluations: 2}\nthreads: 1\n" + AUGMENT
@@ -103,7 +104,7 @@ def test_run_again_nothing_is_made_or_asked(finished, home):
 
 def test_made_rows_come_with_the_first_round_and_the_pool_is_dealt_out_as_before(finished, home, tmp_path):
     recipe, _, _ = finished
-    run = potstill.distill(recipe, output=tmp_path / "run", until="label", overrides=["rounds.count=2", "rounds.first=20", "rounds.each=15"])
+    run = potstill.distill(recipe, output=tmp_path / "run", until="label", overrides=[*ROUNDS, "rounds.random_arm=false", "rounds.stop=false"])
     asked = [json.loads(path.read_text())["counts"]["answered"] for path in (run.folder / "stages").glob("label-*/result.json")]
     kept = sum(line["fate"] == "kept" for line in lines(run.folder / "augmented.jsonl"))
     assert sorted(asked) == [TRAIN + 20 + kept, TRAIN + 35 + kept]
