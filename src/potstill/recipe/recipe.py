@@ -144,6 +144,9 @@ class Recipe(Section):
                 yield Finding(("students", place, "from"), why, remedy)
 
     def _augmentations(self) -> Iterator[Finding]:
+        if self.augment and isinstance(self.teacher, RecordedTeacher):
+            yield Finding(("augment",), "recorded answers hold none to rows that are made", "leave augment out, or use a teacher that can be asked")
+            return
         kinds = [kind.kind for kind in self.augment]
         for place, kind in enumerate(self.augment):
             if kinds.index(kind.kind) != place:

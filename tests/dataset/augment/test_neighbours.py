@@ -12,7 +12,6 @@ from potstill.dataset.augment import neighbours
 from potstill.dataset.augment.change import Substitution
 from potstill.dataset.augment.models import open_neighbours
 from potstill.dataset.augment.neighbours import Neighbours
-from potstill.dataset.augment.vocabulary import Vocabulary
 from potstill.errors import UserError
 from tests.small import texts
 from tests.tiny import encoder
@@ -115,8 +114,8 @@ def test_a_folder_that_is_none_is_refused(tmp_path):
         open_neighbours(tmp_path, top_k=5, multi_piece="leave")
 
 
-def test_a_table_of_any_model_will_do():
-    vocabulary = Vocabulary(None, multi_piece=False)
+def test_a_word_that_is_there_in_two_cases_is_one(folder):
+    vocabulary = open_neighbours(folder, top_k=2, multi_piece="leave").vocabulary
     vocabulary.__dict__["words"] = {0: "Cat", 1: "cat", 2: "dog", 3: "car"}
     found = Neighbours(vocabulary, np.array([[1, 0], [1, 0.1], [0.9, 0.3], [0, 1]], np.float32), 2)
     found._look_up([((1,), "cat")])

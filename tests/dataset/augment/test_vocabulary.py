@@ -41,9 +41,9 @@ def test_a_whole_word_is_one_token_and_comes_back_as_it_was(vocabulary):
     assert all(word.isalpha() and len(word) > 1 for word in vocabulary.words.values())
     tokenizer = vocabulary._tokenizer
     for id, word in vocabulary.words.items():
-        assert [id] in [tokenizer(before + word, add_special_tokens=False)["input_ids"] for before in (" ", "")]
+        assert [id] in [tokenizer.encode(before + word, add_special_tokens=False).ids for before in (" ", "")]
     pieces = {token for token in tokenizer.get_vocab() if token.startswith("##")}
-    assert not {tokenizer.convert_tokens_to_ids(piece) for piece in pieces} & set(vocabulary.words)
+    assert not {tokenizer.token_to_id(piece) for piece in pieces} & set(vocabulary.words)
 
 
 def test_the_characters_of_a_word_are_found_in_the_text_as_it_is_written(vocabulary):
@@ -84,3 +84,9 @@ def test_an_unknown_word_is_left(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(encoder(tmp_path / "m"))
     read = Vocabulary(tokenizer, multi_piece=True).read(["the 日本 cat"])[0]
     assert [read.written(place) for place in range(len(read.words))] == ["the", "cat"]
+
+
+def test_half_a_character_is_no_trouble(vocabulary):
+    read = vocabulary.read(["\ud800 the cat \udfff"])[0]
+    assert read.text == "\ud800 the cat \udfff"
+    assert {read.written(place) for place in range(len(read.words))} <= {"the", "cat"}

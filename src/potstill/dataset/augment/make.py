@@ -114,14 +114,15 @@ def _copies(kinds: Sequence[Kind], scratch: Path, seed: int, progress: Progress)
 
 def _changed(one: Kind, changer: Changer, rows: Sequence[Example], seed: int) -> list[dict[str, Any]]:
     """Return the copies of ``rows`` that differ from their source; each text of a row is changed by a stream of its own."""
-    places = [(row, name, str(value)) for row in rows for name, value in row.fields.items()]
+    places = [(row, name, value) for row in rows for name, value in row.fields.items() if isinstance(value, str)]
     streams = [[rng.stream(seed, "augment", one.name, row.id, name, copy) for copy in range(one.copies)] for row, name, _ in places]
-    texts = iter(changer.change([text for _, _, text in places], streams))
+    changed: dict[str, dict[str, list[str]]] = {}
+    for (row, name, _), made in zip(places, changer.change([text for _, _, text in places], streams)):
+        changed.setdefault(row.id, {})[name] = made
     found = []
     for row in rows:
-        by_field = {name: next(texts) for name in row.fields}
         for copy in range(one.copies):
-            fields = {name: made[copy] for name, made in by_field.items()}
+            fields = {**row.fields, **{name: made[copy] for name, made in changed.get(row.id, {}).items()}}
             if fields != dict(row.fields):
                 place = f"{row.place} {one.name} {copy + 1}"
                 found.append({

@@ -21,7 +21,7 @@ _BROKEN = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorE
 
 def open_neighbours(folder: Path, *, top_k: int, multi_piece: str) -> Neighbours:
     """Return the neighbours by the table of the model in ``folder``. Raises :class:`UserError` where it can't be read."""
-    model, _ = _load(AutoModel, folder)
+    model, _ = _load(AutoModel, folder, "name the folder of another transformers model: `from: path`")
     table = model.get_input_embeddings().weight.detach().numpy()
     return Neighbours(Vocabulary(_tokenizer(folder), multi_piece=multi_piece == "mean"), table, top_k)
 
@@ -30,7 +30,7 @@ def open_masked(folder: Path, *, top_k: int, multi_piece: str, threads: int | No
     """Return the masked language model in ``folder``. Raises :class:`UserError` for one without a head, or without a mask token."""
     if threads is not None:
         torch.set_num_threads(threads)
-    model, missing = _load(AutoModelForMaskedLM, folder)
+    model, missing = _load(AutoModelForMaskedLM, folder, NO_HEAD)
     if missing:
         lacks = ", ".join(sorted(missing)[:3])
         raise UserError(f"the model has no masked-LM head (its weights lack {lacks})", place=str(folder), remedy=NO_HEAD)
@@ -42,7 +42,7 @@ def open_masked(folder: Path, *, top_k: int, multi_piece: str, threads: int | No
     return Masked(model, vocabulary, mask=int(tokenizer.mask_token_id), pad=int(tokenizer.pad_token_id or 0), top_k=top_k, table=table)
 
 
-def _load(kind: Any, folder: Path) -> tuple[Any, list[str]]:
+def _load(kind: Any, folder: Path, remedy: str) -> tuple[Any, list[str]]:
     """Return the model (float32, eval mode, no gradients) and the names of the weights that its folder lacks; poolers don't count."""
     try:
         with quiet():
@@ -51,7 +51,7 @@ def _load(kind: Any, folder: Path) -> tuple[Any, list[str]]:
             )
     except _BROKEN as error:
         first = str(error).strip().partition("\n")[0]
-        raise UserError(f"the model can't be loaded: {first}", place=str(folder), remedy=NO_HEAD) from error
+        raise UserError(f"the model can't be loaded: {first}", place=str(folder), remedy=remedy) from error
     missing = [str(key) for key in (*told["missing_keys"], *told["mismatched_keys"]) if "pooler" not in str(key)]
     return model.eval().requires_grad_(False), missing
 

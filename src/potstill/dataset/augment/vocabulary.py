@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from .words import Read, Span, Word, is_word, stands_alone
+
+_SURROGATES = re.compile("[\ud800-\udfff]")  # half a character, which no tokenizer takes; one for one, so that places stay
 
 
 class Vocabulary:
     """A fast tokenizer of ``transformers``, any kind of it: pieces of words, bytes or characters with a mark for spaces."""
 
     def __init__(self, tokenizer: Any, *, multi_piece: bool, longest: int | None = None) -> None:
-        self._tokenizer, self._multi_piece, self._longest = tokenizer, multi_piece, longest
+        self._special, self._multi_piece = set(tokenizer.all_special_ids), multi_piece
+        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())  # a copy: how it pads and truncates is ours to say
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation() if longest is None else self._tokenizer.enable_truncation(longest)
 
     @cached_property
     def words(self) -> dict[int, str]:
         """Return the tokens that are whole words, id to word: inside a sentence, after a space, the word is this token and no other."""
-        backend = self._tokenizer.backend_tokenizer
-        ids = sorted(set(backend.get_vocab(with_added_tokens=True).values()) - self._special)
-        texts = backend.decode_batch([[id] for id in ids], skip_special_tokens=False)
+        ids = sorted(set(self._tokenizer.get_vocab(with_added_tokens=True).values()) - self._special)
+        texts = self._tokenizer.decode_batch([[id] for id in ids], skip_special_tokens=False)
         told = {id: text.strip() for id, text in zip(ids, texts) if is_word(text.strip())}
         return self._alone(told, " ") or self._alone(told, "")  # without: a language that has no spaces
 
-    @cached_property
-    def _special(self) -> set[int]:
-        return set(self._tokenizer.all_special_ids)
-
     def _alone(self, told: dict[int, str], before: str) -> dict[int, str]:
-        made = self._tokenizer([before + word for word in told.values()], add_special_tokens=False)["input_ids"] if told else []
-        return {id: word for (id, word), ids in zip(told.items(), made) if ids == [id]}
+        made = self._tokenizer.encode_batch([before + word for word in told.values()], add_special_tokens=False)
+        return {id: word for (id, word), found in zip(told.items(), made) if found.ids == [id]}
 
     def read(self, texts: Sequence[str]) -> list[Read]:
         """Return the texts, cut after ``longest`` tokens, with the words that may be replaced."""
-        if not texts:
-            return []
-        made = self._tokenizer(list(texts), truncation=self._longest is not None, max_length=self._longest)
-        return [Read(text, found.ids, found.type_ids, self._in(text, found)) for text, found in zip(texts, made.encodings)]
+        made = self._tokenizer.encode_batch([_SURROGATES.sub("\ufffd", text) for text in texts])
+        return [Read(text, found.ids, found.type_ids, self._in(text, found)) for text, found in zip(texts, made)]
 
     def _in(self, text: str, found: Any) -> list[Word]:
         at: dict[int, list[int]] = {}
