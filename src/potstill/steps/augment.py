@@ -47,7 +47,7 @@ def augment(work: Workspace, data: Data, teaching: Teaching) -> Augmented:
                 progress=work.progress("augment"),
             )  # fmt: skip
             storage.write_json(folder / "result.json", counts)
-            work.log.event("augmented", **counts)
+            work.log.event("augmented", compared_with=["test", "validation", "calibration"], **counts)
 
     inputs = {
         "kinds": [spec.model_dump(mode="json", exclude={"source"}) for spec in specs], "data": data.stage.fingerprint, "near": near, "seed": seed,
