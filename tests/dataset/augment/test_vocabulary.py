@@ -59,11 +59,16 @@ def test_the_characters_of_a_word_are_found_in_the_text_as_it_is_written(vocabul
         assert read.ids[word.at[0]] == word.ids[0]
 
 
-def test_a_text_is_read_up_to_the_longest(tmp_path):
+def test_a_text_is_read_up_to_the_longest_and_a_word_that_may_be_cut_is_left(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(encoder(tmp_path / "m"))
-    read = Vocabulary(tokenizer, multi_piece=False, longest=5).read(["the cat was good and the dog was bad"])[0]
-    assert len(read.ids) == 5
-    assert [read.written(place) for place in range(len(read.words))] == ["the", "cat", "was"]
+    for text, longest, words in (
+        ("the cat was good and bad", 5, ["the", "cat"]),
+        ("the cat zebra", 6, ["the", "cat"]),
+        ("the cat was", 5, ["the", "cat", "was"]),
+    ):
+        read = Vocabulary(tokenizer, multi_piece=True, longest=longest).read([text])[0]
+        assert len(read.ids) == longest
+        assert [read.written(place) for place in range(len(read.words))] == words
 
 
 def test_words_of_several_pieces_are_left_or_taken_whole(tmp_path):

@@ -46,6 +46,7 @@ class Vocabulary:
             if word is not None:
                 at.setdefault(word, []).append(place)
         words = [self._word(text, found, tuple(places)) for places in at.values()]
+        words = words[:-1] if found.overflowing else words  # the cut may go through the last one
         return [word for word in words if stands_alone(text, word.span) and self._usable(word.ids)]
 
     def _word(self, text: str, found: Any, places: tuple[int, ...]) -> Word:
