@@ -6,7 +6,7 @@ are called, so that a run whose stages are all done loads none of them.
 
 from __future__ import annotations
 
-from .augment import augment
+from .augment import Augmented, augment
 from .data import prepare
 from .evidence import Evidence
 from .judge import candidates, open_test, speed
@@ -17,6 +17,7 @@ from .rounds import label_in_rounds
 from .teach import adapt, standing
 
 __all__ = [
+    "Augmented",
     "Evidence",
     "adapt",
     "augment",
