@@ -57,7 +57,10 @@ def test_the_counts_add_up_wherever_they_are_told(finished):
 def test_the_teacher_is_asked_about_each_kept_row_once(finished):
     _, run, _ = finished
     kept = run.report["data"]["augmented"]["total"]["kept"]
-    assert run.report["cost"]["teacher_calls"] == TRAIN + POOL + TEST + 250 + 250 + kept
+    (labeled,) = (run.folder / "stages").glob("label-*/result.json")
+    found = json.loads(labeled.read_text())
+    assert found["counts"] == {"answered": TRAIN + POOL + kept, "refused": 0, "failed": 0}
+    assert found["usage"]["teacher_calls"] == TRAIN + POOL + kept
 
 
 def test_the_student_learns_from_them_without_gold_and_the_control_has_its_steps(finished):
