@@ -153,6 +153,6 @@ class Recipe(Section):
                 yield Finding(("augment", place), f"there are two augmentations of kind '{kind.kind}'", "keep one of them, with more copies")
             if kind.rows == "unlabeled" and self.data.unlabeled is None:
                 yield Finding(("augment", place, "rows"), "there is no pool to make copies of", "give data.unlabeled, or rows: train")
-            if isinstance(kind, USES_MODEL) and kind.source == "teacher" and not isinstance(self.teacher, ModelTeacher):
+            if isinstance(kind, USES_MODEL) and kind.source == "teacher" and not isinstance(self.teacher, WEIGHTS):
                 remedy = "name the folder of a transformers model: from: path"
                 yield Finding(("augment", place, "from"), f"'{kind.kind}' can't take its words from a {self.teacher.kind} teacher", remedy)
