@@ -31,6 +31,10 @@ def page() -> str:
     path = HERE / "results" / "simulate_verdict.json"
     if path.is_file():
         lines += [*_simulated(json.loads(path.read_text("utf-8"))), ""]
+    for name, section in (("speed", _masked), ("trec", _made_rows)):
+        path = HERE / "results" / f"augment-{name}.json"
+        if path.is_file():
+            lines += [*section(json.loads(path.read_text("utf-8"))), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -115,6 +119,36 @@ def _simulated(found: Mapping[str, Any]) -> Iterator[str]:
             holds = "yes" if line["holds"] else "**no**"
             rates = f"{line['shipped']:.1%} | {line['bound']:.1%} | {line['promised']:.0%}"
             yield f"| {line['situation']} | {line['n']:,} | {line['draws']:,} | {rates} | {holds} |"
+
+
+# ------------------------------------------------------------------------------------------------------- augmentation
+def _masked(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Masked substitution, batched"
+    yield ""
+    yield f"`python benchmarks/augment.py speed`: {found['pairs']} alternated pairs of {found['texts']} ICD-10-CM texts, a BERT of MiniLM's shape, CPU time on"
+    yield f"one thread; {found['share']:.0%} of the words, {found['top_k']} proposals. Copies of one text share their proposals on both sides. Every word: as"
+    yield "TinyBERT's algorithm 1 is written, each word is masked, drawn or not; drawn words: the other side too asks only about words that it will replace."
+    yield ""
+    yield "| copies | one forward for | times as fast | copies equal, word for word |"
+    yield "|---|---|---|---|"
+    for line in found["lines"]:
+        words = "every word" if line["every_word"] else "drawn words"
+        yield f"| {line['copies']} | {words} | {line['ratio']:.1f} [{line['low']:.1f}, {line['high']:.1f}] | {line['equal_copies']:.1%} |"
+
+
+def _made_rows(found: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Whether made rows help: TREC"
+    yield ""
+    yield f"`python benchmarks/augment.py trec --from DIR`: {found['gold']:,} gold rows, no pool, accuracy on {found['test']} test rows by seed, fp32, no"
+    yield "control; the teacher has " + ", ".join(f"{value:.3f}" for value in found["teacher"]) + ". *longer* has no made rows and the optimiser steps of the"
+    yield "arms that do; differences are from it, in points, rows and seeds resampled together."
+    yield ""
+    yield "| student | arm | seeds " + ", ".join(map(str, found["seeds"])) + " | difference |"
+    yield "|---|---|---|---|"
+    for student, arms in found["students"].items():
+        for arm, line in arms.items():
+            by_seed = ", ".join(f"{value:.3f}" for value in line["accuracy"])
+            yield f"| {student} | {arm} | {by_seed} | {'-' if arm == 'longer' else _points(line['difference'])} |"
 
 
 def main(arguments: list[str]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertForSequenceClassification, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, BertTokenizerFast
 
 WORDS = (
     "the a an and or not of to in on at by for with from is are was were be been it this that these those he she we you they i "
@@ -68,6 +68,25 @@ class _Plain(torch.nn.Module):
     def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
         out = self.model(input_ids=ids, attention_mask=mask, token_type_ids=types)[0]
         return out.softmax(-1) if self.probabilities else out
+
+
+def masked_lm(folder: Path, texts: Sequence[str], *, steps: int = 60, hidden: int = 32, layers: int = 2, heads: int = 2, seed: int = 0) -> Path:
+    """Write a BertForMaskedLM that learnt a little of ``texts``, and its tokenizer, to ``folder``; return the folder."""
+    torch.manual_seed(seed)
+    model = BertForMaskedLM(_config(hidden, layers, heads))
+    tokenizer = BertTokenizerFast.from_pretrained(_tokenizer(folder))
+    inputs = tokenizer(list(texts), padding=True, return_tensors="pt")
+    words = (inputs["input_ids"] != tokenizer.cls_token_id) & (inputs["input_ids"] != tokenizer.sep_token_id) & inputs["attention_mask"].bool()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(steps):
+        masked = words & (torch.rand(words.shape) < 0.2)
+        labels = inputs["input_ids"].masked_fill(~masked, -100)
+        given = inputs["input_ids"].masked_fill(masked, tokenizer.mask_token_id)
+        optimizer.zero_grad()
+        model(input_ids=given, attention_mask=inputs["attention_mask"], labels=labels).loss.backward()
+        optimizer.step()
+    model.eval().save_pretrained(folder)
+    return folder
 
 
 def _config(hidden: int, layers: int, heads: int) -> BertConfig:

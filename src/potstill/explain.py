@@ -29,7 +29,7 @@ def why(run: Path, row_id: str) -> dict[str, Any]:
     """
     report = storage.read_json(run / "report.json")
     data = _data_folder(run)
-    row = _row(data, row_id)
+    row = _row(data, row_id, run)
     if row is None:
         return _dropped(data, row_id, run)
     said = [_said(name, table, row["id"]) for name, table in _predictions(run).items()] if row["split"] == "test" else []
@@ -57,17 +57,19 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield from (json.loads(line) for line in file)
 
 
-def _row(data: Path, wanted: str) -> dict[str, Any] | None:
-    found = [
-        {**row, "split": split}
-        for split in SPLITS
-        for row in _lines(data / f"{split}.jsonl")
-        if row["place"] == wanted or (len(wanted) >= SHORTEST and row["id"].startswith(wanted))
-    ]
+def _row(data: Path, wanted: str, run: Path) -> dict[str, Any] | None:
+    found = [row for row in _rows(data, run) if row["place"] == wanted or (len(wanted) >= SHORTEST and row["id"].startswith(wanted))]
     if len({row["id"] for row in found}) > 1:
         listed = ", ".join(f"{row['id'][:12]} ({row['place']})" for row in found[:6])
         raise UserError(f"'{wanted}' means {len(found)} rows: {listed}", remedy="give more of the id")
     return found[0] if found else None
+
+
+def _rows(data: Path, run: Path) -> Iterator[dict[str, Any]]:
+    for split in SPLITS:
+        yield from ({**row, "split": split} for row in _lines(data / f"{split}.jsonl"))
+    for row in _lines(run / "augmented.jsonl"):
+        yield {**row, "split": f"augmented, from {row['source']['place']}: {row['fate']}"}
 
 
 def _dropped(data: Path, wanted: str, run: Path) -> dict[str, Any]:

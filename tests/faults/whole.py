@@ -36,7 +36,13 @@ class Whole:
         self.folder.mkdir(parents=True)
 
     def start(self, **environment: str) -> subprocess.Popen[str]:
-        env = {**os.environ, "POTSTILL_HOME": str(self.folder / "home"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+        env = {
+            **os.environ,
+            "POTSTILL_HOME": str(self.folder / "home"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        }
         command = [sys.executable, "-m", "tests.faults.child", str(self.folder), str(self.recipe), str(self.run)]
         return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

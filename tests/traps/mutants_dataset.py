@@ -87,4 +87,25 @@ MUTANTS = [
         'return Example(row["id"], row["fields"], gold=',
         HERE + "test_trap_53_other_test_rows_than_those_registered_do_not_open",
     ),
+    Mutant(
+        52,
+        "dataset/augment/make.py",
+        "    near = {leak.removed: leak.kept_in for leak in leaks}\n",
+        "    near: dict[str, str] = {}\n",
+        HERE + "test_trap_52_rows_made_by_augmentation_stay_away_from_those_that_judge",
+    ),
+    Mutant(
+        52,
+        "dataset/leaks.py",
+        '_Near(text, threshold).without(_same(rows, "augmented", judging, found), "augmented", judging, found), found',
+        '_Near(text, threshold).without(list(rows), "augmented", judging, found), found',
+        HERE + "test_trap_52_rows_made_by_augmentation_stay_away_from_those_that_judge",
+    ),
+    Mutant(
+        52,
+        "dataset/leaks.py",
+        '_Near(text, threshold).without(_same(rows, "augmented", judging, found), "augmented", judging, found), found',
+        '_same(rows, "augmented", judging, found), found',
+        HERE + "test_trap_52_rows_made_by_augmentation_stay_away_from_those_that_judge",
+    ),
 ]

@@ -6,9 +6,14 @@ import json
 
 import pytest
 
+from potstill.dataset.augment.make import FILE, kind, make
+from potstill.dataset.augment.make import load as made
+from potstill.dataset.minhash import normalized, similarity
 from potstill.dataset.prepare import load
 from potstill.errors import SealedError
+from potstill.recipe.augment import Deletion
 from potstill.records import Registration
+from potstill.tasks import task
 from tests.dataset.help import jsonl, lines, places, rows, rows_of, run, texts
 
 TAIL = "and then a sentence of some length that all of these rows share word for word with each other"
@@ -48,6 +53,34 @@ def test_trap_52_near_duplicates_of_judging_rows_are_found_named_and_removed(tmp
     assert all(line["kind"] == "near" and line["similarity"] >= 0.85 and line["kept"].startswith("test.jsonl:") for line in named.values())
     assert {place for place in places(data, "train")} == {*(f"train.jsonl:{i + 1}" for i in range(20)), "train.jsonl:41", "train.jsonl:42"}
     assert data.card["leaks_by_pair"] == {"near: test/train": 20, "near: test/unlabeled": 20}
+
+
+def test_trap_52_rows_made_by_augmentation_stay_away_from_those_that_judge(tmp_path):
+    long = [{"text": f"{text} {TAIL}", "label": "yes"} for text in texts(10, 3000)]
+    short = {"text": "alpha bravo charlie delta", "label": "no"}
+    test = [
+        *rows(20, 900),
+        *({**row, "text": row["text"].replace("share word", "share a word")} for row in long),
+        {"text": "Bravo charlie delta", "label": "no"},
+    ]
+    paths = judged_files(tmp_path, train=jsonl(tmp_path / "train.jsonl", [*rows(40), *long, short]), near_duplicates=0)
+    paths["test"] = jsonl(tmp_path / "test.jsonl", test)
+    data = run(tmp_path, **paths)
+    assert len(data.train) == 51
+    (tmp_path / "made").mkdir()
+    kinds = [kind(Deletion(copies=20, share=0.05), data.train.examples, None, 1)]
+    counts = make(
+        kinds, tmp_path / "made", tmp_path / "made", data=tmp_path / "out", taken=data.train.examples, task=task("text-classification"),
+        threshold=0.85, seed=0,
+    )["total"]  # fmt: skip
+    told = lines(tmp_path / "made" / FILE)
+    sources = {line["source"]["place"] for line in told if line["fate"] == "leaked"}
+    assert {f"train.jsonl:{41 + i}" for i in range(11)} == sources
+    assert counts["made"] == counts["kept"] + counts["duplicate"] + counts["leaked"]
+    kept = {row.fields["text"] for row in made(tmp_path / "made")}
+    assert "bravo charlie delta" not in kept
+    numbered = [text for text in kept if "case3" in text]  # without its number a text of this length is another: see minhash
+    assert not any(similarity(normalized(text), normalized(row["text"])) >= 0.85 for text in numbered for row in test)
 
 
 def test_trap_52_what_chooses_holds_no_copy_of_a_test_row(tmp_path):

@@ -8,7 +8,8 @@ from typing import Any
 
 # Seconds in the quickstart on two cores; only their ratios matter. Assumed from single runs, not measured anew on each machine.
 SECONDS = {
-    "data": 6.0, "adapt": 100.0, "probe": 25.0, "measure": 12.0, "label": 20.0, "speed": 40.0, "test": 15.0, "robustness": 20.0,
+    "data": 6.0, "adapt": 100.0, "probe": 25.0, "measure": 12.0, "augment": 10.0, "label": 20.0, "speed": 40.0, "test": 15.0,
+    "robustness": 20.0,
     "train.transformer": 90.0, "train.static": 12.0, "train.ngram": 8.0, "train.convolutional": 30.0, "train.recurrent": 60.0, "train.trees": 60.0,
     "export": 5.0,
 }  # fmt: skip
@@ -64,6 +65,8 @@ def _stages(recipe: Any, until: str | None) -> Iterator[tuple[str, float]]:
     yield "measure", SECONDS["measure"]
     if until == "measure":
         return
+    if recipe.augment:
+        yield "augment", SECONDS["augment"]
     for number in range(recipe.rounds.count):
         yield "label", SECONDS["label"] / recipe.rounds.count
         last = number == recipe.rounds.count - 1

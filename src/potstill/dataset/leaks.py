@@ -55,6 +55,16 @@ def clear(
     return kept, found
 
 
+def away(rows: Sequence[Example], held: Mapping[str, Sequence[Example]], text: Text, threshold: float) -> tuple[list[Example], list[Duplicate]]:
+    """Return those of ``rows``, made after the splits were cleared, that are neither the same as nor near to a row of ``held``; and the others.
+
+    Groups are not looked at: a row that was made from another has that row's, which is clear of the judging splits.
+    """
+    found: list[Duplicate] = []
+    judging = [(split, row) for split in HELD for row in held.get(split, ())]
+    return _Near(text, threshold).without(_same(rows, "augmented", judging, found), "augmented", judging, found), found
+
+
 def repeated(rows: Iterable[Example]) -> int:
     """Return how many rows say again what an earlier one said."""
     keys = [key(row) for row in rows]

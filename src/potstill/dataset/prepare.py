@@ -74,6 +74,11 @@ def load(folder: Path) -> Dataset:
     return Dataset(splits["train"], splits["validation"], splits["calibration"], splits["unlabeled"], sealed, found)
 
 
+def held(folder: Path) -> dict[str, tuple[Example, ...]]:
+    """Return the rows that judge, the test rows too: for the leak check alone, as ``prepare`` has them; nothing that chooses may see them."""
+    return {name: _load(folder / f"{name}.jsonl") for name in HELD}
+
+
 # ---------------------------------------------------------------------------------------------------- rows of another kind
 def prepare_elsewhere(paths: str | Sequence[str], spec: Spec, task: Task, folder: Path, log: RunLog, *, labels: Sequence[str], learnt: Collection[str]) -> None:
     """Fill ``folder`` from files of rows of another kind, that nothing learns from and nothing is decided by.

@@ -41,12 +41,23 @@ def resolve(document: Document, base: File) -> None:
 
 def layers_of(folder: File) -> int | None:
     """Return how many layers the model in ``folder`` says it has; None where it does not say."""
+    config = _config(folder)
+    count = config.get("num_hidden_layers", config.get("n_layers"))
+    return count if isinstance(count, int) else None
+
+
+def architectures_of(folder: File) -> list[str]:
+    """Return the classes that the model in ``folder`` says it is; none where it does not say."""
+    found = _config(folder).get("architectures")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def _config(folder: File) -> dict[str, Any]:
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except (OSError, ValueError):  # no config, or none that can be read: whoever opens the model says so
-        return None
-    count = config.get("num_hidden_layers", config.get("n_layers")) if isinstance(config, dict) else None
-    return count if isinstance(count, int) else None
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _paths(value: Any) -> Iterator[tuple[Path, str]]:
@@ -66,6 +77,10 @@ def _paths(value: Any) -> Iterator[tuple[Path, str]]:
         general = student.get("general") if isinstance(student, dict) else None
         if isinstance(general, dict):
             yield from _each(general.get("data"), ("students", place, "general", "data"), "file")
+    augmentations = recipe.get("augment")
+    for place, kind in enumerate(augmentations if isinstance(augmentations, list) else []):
+        if isinstance(kind, dict) and kind.get("from") != "teacher":
+            yield from _each(kind.get("from"), ("augment", place, "from"), "model")
 
 
 def _teachers(recipe: Any) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -16,6 +16,7 @@ from .problems import Found, translate
 from .recipe import Recipe
 
 MAX_BYTES = 1_000_000  # a bigger file is data, not a recipe
+HAVE_HEAD = ("ForMaskedLM", "ForPreTraining")  # how the names of the classes end that have a masked-LM head
 ROUNDS = 3  # of looking for what a first problem hides
 
 
@@ -37,7 +38,7 @@ def load(source: File | str | Mapping[str, Any], overrides: Sequence[str] = (), 
     files.resolve(document, base or folder)
     recipe, found = _validate(document)
     if recipe is not None:
-        found = _layers(recipe, document)
+        found = [*_layers(recipe, document), *_heads(recipe, document)]
     if recipe is None or found or document.problems:
         _refuse(document, found)
     return recipe
@@ -135,6 +136,19 @@ def _layers(recipe: Recipe, document: Document) -> list[Found]:
             path: Path = ("students", place, "layers")
             remedy = f"ask for 1 to {have} layers, or name them by 0 to {have - 1}"
             found.append((path, Problem(document.place(path), f"{student.layers}: the model has {have} layers", remedy)))
+    return found
+
+
+def _heads(recipe: Recipe, document: Document) -> list[Found]:
+    """Return the masked augmentations whose model says that it has no masked-LM head: better here than after the teacher was adapted."""
+    found: list[Found] = []
+    for place, kind in enumerate(recipe.augment):
+        if kind.kind != "masked":
+            continue
+        names = files.architectures_of(File(recipe.teacher.model if kind.source == "teacher" else kind.source))
+        if names and not any(name.endswith(HAVE_HEAD) for name in names):
+            remedy = "name a folder that has one (from: path), or use {kind: neighbours}, which works with any embedding table"
+            found.append((path := ("augment", place), Problem(document.place(path), f"the model has no masked-LM head: it is a {names[0]}", remedy)))
     return found
 
 

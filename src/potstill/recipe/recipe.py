@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ..lookup import did_you_mean
+from .augment import USES_MODEL, AnyAugmentation
 from .base import Finding, Section, Slug, refuse
 from .data import Data
 from .export import Export
@@ -34,6 +35,7 @@ class Recipe(Section):
     teacher: Teacher
     students: Annotated[list[AnyStudent], Field(min_length=1)]
     objectives: Annotated[list[Objective], Field(min_length=1)] | None = None  # null: logits, and hard labels beside them
+    augment: list[AnyAugmentation] = []  # made rows that the teacher labels beside the others; none
     rounds: Rounds = Rounds()
     requirement: Requirement | None = None
     export: Export = Export()
@@ -74,6 +76,7 @@ class Recipe(Section):
         yield from self._roles()
         yield from self._objectives()
         yield from self._sources()
+        yield from self._augmentations()
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             yield Finding(("seeds",), f"{self.seeds} must be one or more different whole numbers")
         if self.rounds.count > 1 and self.data.unlabeled is None:
@@ -150,3 +153,17 @@ class Recipe(Section):
                 remedy = "name the folder of a transformers model: from: path"
                 why = f"'{student.name}' can't start from a teacher of kind {self.teacher.kind}: it has no {what} to start from"
                 yield Finding(("students", place, "from"), why, remedy)
+
+    def _augmentations(self) -> Iterator[Finding]:
+        if self.augment and isinstance(self.teacher, RecordedTeacher):
+            yield Finding(("augment",), "recorded answers hold none to rows that are made", "leave augment out, or use a teacher that can be asked")
+            return
+        kinds = [kind.kind for kind in self.augment]
+        for place, kind in enumerate(self.augment):
+            if kinds.index(kind.kind) != place:
+                yield Finding(("augment", place), f"there are two augmentations of kind '{kind.kind}'", "keep one of them, with more copies")
+            if kind.rows == "unlabeled" and self.data.unlabeled is None:
+                yield Finding(("augment", place, "rows"), "there is no pool to make copies of", "give data.unlabeled, or rows: train")
+            if isinstance(kind, USES_MODEL) and kind.source == "teacher" and not isinstance(self.teacher, WEIGHTS):
+                remedy = "name the folder of a transformers model: from: path"
+                yield Finding(("augment", place, "from"), f"'{kind.kind}' can't take its words from a {self.teacher.kind} teacher", remedy)

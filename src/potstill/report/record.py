@@ -75,6 +75,7 @@ def data(view: View) -> Html | None:
         "leaks into the judging rows": f"{found['leaks']:,} rows, removed from what is learnt from" if found.get("leaks") else "none found",
         "groups on both sides": f"{found['straddling_groups']:,}: your own files say so" if found.get("straddling_groups") else None,
         "labels missing": "; ".join(f"{split}: {', '.join(labels)}" for split, labels in (found.get("missing_labels") or {}).items()) or None,
+        "made by augmentation": _augmented(found.get("augmented")),
         "looks at the test rows": f"{reads}" + (": each costs confidence" if reads and reads > 1 else "") if reads is not None else None,
     })  # fmt: skip
     return section("data", "Data", table("Rows by use", columns, rows), told, _labels(found), _sources(found))
@@ -82,6 +83,14 @@ def data(view: View) -> Html | None:
 
 def _length(found: Mapping[str, float] | None) -> str | None:
     return f"{found['q50']:,.0f} ({found['q5']:,.0f} to {found['q95']:,.0f})" if found and "q50" in found else None
+
+
+def _augmented(found: Mapping[str, Any] | None) -> str | None:
+    if not found:
+        return None
+    total, kinds = found["total"], _reasons({name: kind["kept"] for name, kind in found["kinds"].items()})
+    left_out = f"{total['duplicate']:,} that were there already, {total['leaked']:,} too near to a row that judges"
+    return f"{total['kept']:,} rows ({kinds}), labeled by the teacher, without gold; left out: {left_out}"
 
 
 def _reasons(found: Mapping[str, int]) -> str:

@@ -6,6 +6,7 @@ are called, so that a run whose stages are all done loads none of them.
 
 from __future__ import annotations
 
+from .augment import Augmented, augment
 from .data import prepare
 from .evidence import Evidence
 from .judge import candidates, open_test, speed
@@ -16,8 +17,10 @@ from .rounds import label_in_rounds
 from .teach import adapt, standing
 
 __all__ = [
+    "Augmented",
     "Evidence",
     "adapt",
+    "augment",
     "baseline",
     "candidates",
     "label_in_rounds",

@@ -96,6 +96,7 @@ def _calibration(chosen: Candidate, report: Mapping[str, Any]) -> dict[str, Any]
 def _facts(work: Workspace, chosen: Candidate, report: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:
     own = next(s for s in report["students"] if s["name"] == chosen.name)
     readme = chosen.model.trained.folder / "model" / "README.md"
+    augmented = report["data"].get("augmented")
     decision = report["verdict"]["decision"] if report["verdict"] else None
     says = {
         "ship": "It is shown to meet its requirement.",
@@ -115,7 +116,8 @@ def _facts(work: Workspace, chosen: Candidate, report: Mapping[str, Any], fields
         "provenance": [
             f"teacher: {report['teacher']['name']} ({report['teacher']['identity'][:12]})",
             f"student: {own['kind']}, {own['parameters']:,} parameters, {own['artifact']['precision']}",
-            f"data: {report['data']['train']:,} gold rows, {report['data']['unlabeled']:,} in the pool, {report['data']['test']:,} test rows",
+            f"data: {report['data']['train']:,} gold rows, {report['data']['unlabeled']:,} in the pool, {report['data']['test']:,} test rows"
+            + (f", {augmented['total']['kept']:,} rows made by augmentation" if augmented else ""),
         ],
     }  # fmt: skip
 

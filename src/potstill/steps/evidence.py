@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cache import Stage
+from .augment import Augmented
 from .data import Data
 from .judge import Candidate, Opened
 from .learn import Model
@@ -20,6 +21,7 @@ class Evidence:
     data: Data
     teaching: Teaching
     standing: Stage
+    augmented: Augmented
     rounds: Sequence[Mapping[str, Any]]
     models: Sequence[Model]
     candidates: Sequence[Candidate]

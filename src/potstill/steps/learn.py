@@ -119,6 +119,8 @@ def max_length(work: Workspace, spec: Any) -> int:
 def _plan(work: Workspace, spec: Any, rows: int) -> dict[str, Any]:
     """Return the loop's options; both arms get the steps of the distilled one, so that their compute is equal.
 
+    Rows of the pool, and those that augmentation made, have no gold, so a control can't learn from them: it goes over its gold rows
+    more often instead, for as many steps.
     A kind with a fit of its own has both arms fitted by the same rounds, leaves, rate and stopping rule.
     """
     usual, shared = load("potstill.students.build:options")(spec), work.recipe.training

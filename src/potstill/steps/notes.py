@@ -8,6 +8,7 @@ from typing import Any
 from ..lookup import load
 from ..records import Interval
 from ..workspace import Workspace
+from .augment import said
 from .evidence import Evidence
 from .teach import main_metric
 
@@ -38,6 +39,7 @@ def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
 def notes(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str]:
     """Return what an honest colleague would point out."""
     lines, metric = _of_the_teacher(work, found, made), made["metric"]
+    lines += [said(found.augmented.counts)] if found.augmented.counts else []
     for student in made["students"]:
         gain = student.get("gain_floor")
         if gain and gain["high"] < 0:

@@ -23,12 +23,13 @@ VECTOR = Want("vector")
 Record = dict[str, Any]
 
 
-def label_in_rounds(work: Workspace, data: Data, teaching: Teaching, standing: Stage) -> tuple[Lesson, list[Record]]:
+def label_in_rounds(work: Workspace, data: Data, teaching: Teaching, standing: Stage, more: Sequence[Example] = ()) -> tuple[Lesson, list[Record]]:
     """Return what the students learn from after the last round, and what each round asked, reached and gained.
 
-    The scout is the recipe's first student: it alone learns in every round, the others after the last.
+    ``more`` are rows that were made (see ``augment``): they come with the first round. The scout is the recipe's first student: it alone
+    learns in every round, the others after the last.
     """
-    rounds, lesson, done, scouts = work.recipe.rounds, first(work, data), [], []
+    rounds, lesson, done, scouts = work.recipe.rounds, first(work, data).plus(more), [], []
     began = lesson
     for number in range(1, rounds.count + 1):
         record = {"round": number, "labels": len(lesson.labeled), "quality": None, **label(work, data, teaching, lesson).read()}
