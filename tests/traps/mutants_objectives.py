@@ -37,7 +37,7 @@ MUTANTS = [
     mutant(11, KL, "kd_temperature**2 * parts.sum()", "parts.mean(dim=-1).sum()", "classes_of_no_probability_change_nothing"),
     mutant(12, HIDDEN, ".square().mean(dim=-1).sum()", ".square().mean()", "tokens_are_counted_once"),
     mutant(17, KL, "return scores - scores.mean(dim=-1, keepdim=True)", "return scores", "a_constant_on_all_logits_changes_nothing"),
-    mutant(25, KL, "share * (target - own)", "share * -own", "kl_of_a_distribution_with_itself_is_zero"),
+    mutant(25, KL, "gap = target - own", "gap = -own", "kl_of_a_distribution_with_itself_is_zero"),
     mutant(26, KL, "parts.sum(), units(student)", "parts.mean(), units(student)", "loss_and_gradient_are_the_oracle_s"),
     mutant(26, KL, OWN, OWN.replace(".log_softmax", ".softmax(dim=-1).log_softmax"), "loss_and_gradient_are_the_oracle_s"),
     mutant(30, KL, OWN, OWN.replace("dim=-1", "dim=1"), "all_axes_but_the_last_are_units"),

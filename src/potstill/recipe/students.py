@@ -54,6 +54,7 @@ def _power(value: int) -> int:
 
 Sizes = Annotated[list[int], BeforeValidator(_sizes)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Vocabulary = Literal["all", "used"]  # used: the tokens of the rows that students learn from, and single characters for all others
 Terms = Annotated[list[Objective], Field(min_length=1)]
 
 
@@ -91,6 +92,7 @@ class TransformerStudent(LoopStudent):
     source: Annotated[Text, Field(alias="from")] = "teacher"
     layers: Annotated[int | list[int], BeforeValidator(_layers)]
     max_length: Annotated[int, Field(ge=2)] | None = None
+    vocabulary: Vocabulary = "all"
     general: General | None = None  # null: the student starts from the teacher's layers
 
 
@@ -102,6 +104,7 @@ class StaticStudent(LoopStudent):
     dimensions: Annotated[int, Field(ge=1)] = 256
     hidden: Annotated[int, Field(ge=0)] = 128  # units of the head's hidden layer; 0: none
     max_length: Annotated[int, Field(ge=2)] | None = None
+    vocabulary: Vocabulary = "all"
 
 
 class NgramStudent(LoopStudent):

@@ -72,6 +72,8 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
     rows = tuple(e for e in lesson.gold if e.gold is not None) if arm == "control" else lesson.rows
     general = _general(work, data, teaching, spec, arm)
     source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
+    if source is not None and getattr(spec, "vocabulary", "all") == "used":
+        source = _trimmed(work, data, spec, source, lesson)
     plan = _plan(work, spec, len(lesson.rows))
     inputs = {
         "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general"}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
@@ -85,7 +87,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
         with work.log.stage(f"train.{spec.name}.{arm}.{seed}", title):
             _Training(work, data, teaching, spec, arm, seed, source, plan, terms, general).run(rows, folder, scratch)
 
-    return work.cache.get(f"train.{spec.name}.{arm}.{seed}", inputs, make, version=2)
+    return work.cache.get(f"train.{spec.name}.{arm}.{seed}", inputs, make, version=3)
 
 
 def _general(work: Workspace, data: Data, teaching: Teaching, spec: Any, arm: Arm) -> Stage | None:
@@ -97,6 +99,18 @@ def _general(work: Workspace, data: Data, teaching: Teaching, spec: Any, arm: Ar
     if arm == "control" or getattr(spec, "general", None) is None:
         return None
     return general_stage.student(work, data, teaching, spec, max_length(work, spec))
+
+
+def _trimmed(work: Workspace, data: Data, spec: Any, source: Path, lesson: Lesson) -> Path:
+    """Return the model that a student starts from with the vocabulary of all rows of the lesson, for its control too: the same student."""
+
+    def make(folder: Path, scratch: Path) -> None:
+        found = load("potstill.students.vocabulary:trim")(source, folder / "model", [row.fields for row in lesson.rows], fields(data))
+        work.log.say(f"{spec.name}'s vocabulary: {found['after']:,} of {found['before']:,} tokens")
+        storage.write_json(folder / "result.json", found)
+
+    inputs = {"source": storage.sha256_folder(source), "rows": [row.id for row in lesson.rows]}
+    return work.cache.get(f"vocabulary.{spec.name}", inputs, make).folder / "model"
 
 
 def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path | None:

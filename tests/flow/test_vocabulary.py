@@ -1,0 +1,31 @@
+"""Students with the vocabulary that the data uses: smaller, from the recipe to the bundle; the control has the same one."""
+
+from __future__ import annotations
+
+import potstill
+from potstill import storage
+from tests.small import PLAIN, RECIPE, job
+
+RARE = PLAIN[:6]
+
+USED = RECIPE.replace("layers: 1, epochs", "layers: 1, vocabulary: used, epochs").replace("dimensions: 16, hidden: 8", "dimensions: 16, vocabulary: used")
+
+
+def test_a_smaller_table_ships(tmp_path, monkeypatch):
+    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path / "home"))
+    objectives = '[{"kind": "logits"}, {"kind": "hidden"}]'
+    recipe = job(tmp_path / "job", recipe=USED)
+    for name in ("train", "pool"):  # half of the words are never learnt from
+        path = tmp_path / "job" / f"{name}.jsonl"
+        path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if not any(word in line for word in RARE)))
+    run = potstill.distill(recipe, output=tmp_path / "run", overrides=["robustness.arms=[]", f"students.half.objectives={objectives}"])
+    tables = sorted((tmp_path / "run" / "stages").glob("vocabulary.*"))
+    counts = [storage.read_json(path / "result.json") for path in tables if (path / "result.json").is_file()]
+    assert len(counts) == 4  # half, static, and their controls, which start from the model before it was adapted
+    assert len({(count["before"], count["after"]) for count in counts}) == 1
+    assert counts[0]["after"] < counts[0]["before"]
+    for student in run.report["students"]:
+        assert student["left_out"] == [] or student["name"] != "half"
+        config = tmp_path / "run" / "students" / student["name"] / "config.json"
+        if student["kind"] == "transformer":
+            assert storage.read_json(config)["vocab_size"] == counts[0]["after"]
