@@ -37,10 +37,12 @@ class Ready:
         return self.spec.kind != "recorded" and all(member.timed for member in self.members)
 
     def before(self) -> Ready:
-        """Return the model as it was given, before it was adapted, known by what its inner states depend on."""
+        """Return the model as it was given, before it was adapted, known by what its inner states depend on; where its answers come from a
+        graph, that shows no inner states, in fp32."""
         assert self.source is not None  # the recipe allows it to a teacher that is a model alone
-        asked = self.spec.model_dump(mode="json", exclude=NOT_ASKED)
-        return Ready(self.spec, storage.digest("encoder", asked, storage.sha256_folder(self.source)), self.source, self.source)
+        spec = self.spec.model_copy(update={"precision": self.spec.training_precision})
+        asked = spec.model_dump(mode="json", exclude=NOT_ASKED)
+        return Ready(spec, storage.digest("encoder", asked, storage.sha256_folder(self.source)), self.source, self.source)
 
     def told(self) -> dict[str, Any]:
         """Return the plain JSON that ``teachers.build:opened`` opens it from, in this process or another."""
