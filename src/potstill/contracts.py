@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .records import Answer, Example, Field, Head, Want
+from .records import Answer, Example, Field, Head, HeadKind, Want
 
 
 class BadRow(Exception):
@@ -15,9 +15,14 @@ class BadRow(Exception):
 
 
 class Task(Protocol):
-    """What is asked: how a row is read, what a student puts out, how an answer is judged. Nothing else knows the kind of data."""
+    """What is asked: how a row is read, what a student puts out, how an answer is judged. Nothing else knows the kind of data.
+
+    Scores are what a head gives: log-probabilities of classes, log-odds of labels. Gold and decisions are integers (n,) for classes,
+    a matrix (n, labels) of 0 and 1 for labels.
+    """
 
     name: str
+    head_kind: HeadKind
 
     def columns(self, given: Mapping[str, str]) -> Mapping[str, str]:
         """Return role -> column with defaults filled in; raises UserError for a role that the task lacks."""
@@ -32,10 +37,16 @@ class Task(Protocol):
         """Return the head that these examples' gold answers call for."""
 
     def encode(self, examples: Sequence[Example], head: Head) -> np.ndarray:
-        """Return gold answers as integers *Shape:* (n,), -1 where there is none."""
+        """Return gold answers as integers *Shape:* (n,) or (n, width), -1 where there is none."""
 
-    def decide(self, logprobs: np.ndarray) -> np.ndarray:
-        """Turn log-probabilities (n, width) into decisions (n,)."""
+    def thresholds(self, gold: np.ndarray, scores: np.ndarray, metric: Metric) -> np.ndarray:
+        """Return what is taken off scores before they decide *Shape:* (width,) float32, chosen on these (validation) rows for ``metric``.
+
+        Zeros where a decision needs none. Rows without gold or without scores (NaN) have no say.
+        """
+
+    def decide(self, scores: np.ndarray) -> np.ndarray:
+        """Turn scores (n, width), their thresholds taken off, into decisions (n,) or (n, width)."""
 
     def metrics(self, head: Head) -> Mapping[str, Metric]:
         """Return the metrics by name; the first is the task's main one."""
@@ -47,10 +58,14 @@ class Metric(Protocol):
     name: str
     higher_is_better: bool
     proportion: bool  # True when each row counts 0 or 1, so that score intervals for proportions apply
+    decisions: bool  # True when it judges decisions, not how sure they are: then mistakes that no row happens to show count
     span: float  # the largest difference that two values can have, the widest interval of a drop
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
-        """Return float64 *Shape:* (n, s) from gold (n,) and log-probabilities (n, classes)."""
+        """Return float64 *Shape:* (n, s) from gold (n,) and log-probabilities (n, classes).
+
+        With several labels a row: from gold (n, labels) and log-odds (n, labels), their thresholds taken off.
+        """
 
     def combine(self, sums: np.ndarray) -> np.ndarray:
         """Return the metric *Shape:* (...) from summed statistics *Shape:* (..., s)."""
@@ -78,12 +93,19 @@ class Teacher(Protocol):
 
 
 class Predictor(Protocol):
-    """The shipped thing: fields in, log-probabilities out; numpy and ONNX Runtime only."""
+    """The shipped thing: fields in, scores out; numpy and ONNX Runtime only."""
 
     labels: tuple[str, ...]
 
+    @property
+    def thresholds(self) -> np.ndarray:
+        """What is taken off scores before they decide *Shape:* (classes,) float32: zeros where one class applies."""
+
     def predict(self, rows: Sequence[Mapping[str, Field]]) -> np.ndarray:
-        """Return calibrated log-probabilities *Shape:* (n, classes) float32."""
+        """Return calibrated log-probabilities, of labels log-odds *Shape:* (n, classes) float32."""
+
+    def decide(self, logprobs: np.ndarray) -> list[str | list[str]]:
+        """Return what each row is told to be: a label, or the list of those that apply."""
 
 
 class Objective(Protocol):

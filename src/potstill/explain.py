@@ -105,7 +105,7 @@ def _keys(row: Mapping[str, Any]) -> list[dict[str, str]]:
     requests = (storage.canonical(row["fields"]), str(row["id"]).encode())
     keys = {key_of(identity, request): (identity, name) for identity, name in teachers.items() for request in requests}
     with lookup.load("potstill.labels.store:LabelStore")(root) as store:
-        held = store.index.locate(list(keys), "logprobs")
+        held = {key: found for want in ("logprobs", "logodds") for key, found in store.index.locate(list(keys), want).items()}
     return [{"teacher": name, "identity": identity, "key": key.hex(), "shard": held[key][0]} for key, (identity, name) in keys.items() if key in held]
 
 

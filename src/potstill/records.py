@@ -26,13 +26,15 @@ class Blob:
 
 
 Field = str | Sequence[Any] | Blob
+NO_LABEL = "(no label)"
 
 
 @dataclass(frozen=True)
 class Example:
     """One input: its fields, what people say the answer is, and where it came from.
 
-    ``id`` is the sha256 of the canonical fields, so equal inputs have equal ids wherever they stand.
+    ``id`` is the sha256 of the canonical fields, so equal inputs have equal ids wherever they stand. ``gold`` is a label, or, where
+    any number of labels may apply, the sorted tuple of those that do; None where nobody said.
     """
 
     id: str
@@ -49,6 +51,21 @@ class Example:
     ) -> Example:  # fmt: skip
         return Example(field_digest(fields), MappingProxyType(dict(fields)), gold, group, place, MappingProxyType(dict(columns)))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The gold labels: one, or any number of them; none, too, where there is no gold."""
+        return () if self.gold is None else self.gold if isinstance(self.gold, tuple) else (str(self.gold),)
+
+    @property
+    def told(self) -> str | None:
+        """The gold answer in words, for people: "spam", or "refund, complaint", or "none of them"; None where there is none."""
+        return None if self.gold is None else in_words(self.labels)
+
+
+def in_words(labels: Sequence[str]) -> str:
+    """Return an answer in words, for people."""
+    return ", ".join(labels) or NO_LABEL
+
 
 def field_digest(fields: Mapping[str, Field]) -> str:
     """Return the sha256 (hex) of the canonical form of ``fields``."""
@@ -60,12 +77,14 @@ def field_digest(fields: Mapping[str, Field]) -> str:
 class Want:
     """One thing that an objective needs to know of the teacher. Each is a column family of the store.
 
-    ``logprobs``: (units, classes) float32, natural log, normalised; ``hidden``: (tokens, width) of ``layer``
-    (0 = embeddings); ``qkv``: (tokens, 3 * width), the queries, keys and values of ``layer`` (from 1), never length x length;
-    ``vector``: (1, width). ``sample`` numbers repeated answers to one input.
+    ``logprobs``: (units, classes) float32, natural log, normalised; ``logodds``: (units, labels) float32, log p - log(1 - p) of
+    each label on its own, the input of its sigmoid; ``hidden``: (tokens, width) of ``layer`` (0 = embeddings); ``qkv``:
+    (tokens, 3 * width), the queries, keys and values of ``layer`` (from 1), never length x length; ``vector``: (1, width).
+    ``sample`` numbers repeated answers to one input. Log-odds, because from log p near 0 nobody gets 1 - p back: float32 holds
+    log p of p = 1 - 1e-9 as 0. A family of their own, because the same model may be asked for either.
     """
 
-    kind: Literal["logprobs", "hidden", "vector", "text", "qkv", "rationale"]
+    kind: Literal["logprobs", "logodds", "hidden", "vector", "text", "qkv", "rationale"]
     layer: int | None = None
     top_k: int | None = None
     sample: int = 0
@@ -74,6 +93,11 @@ class Want:
     def key(self) -> str:
         parts = [self.kind, *(f"{name}={value}" for name, value in (("layer", self.layer), ("top_k", self.top_k)) if value is not None)]
         return ":".join(parts + ([f"sample={self.sample}"] if self.sample else []))
+
+    @property
+    def by_label(self) -> bool:
+        """Whether its columns are the teacher's labels, so that they are stored by name."""
+        return self.kind in ("logprobs", "logodds")
 
 
 @dataclass(frozen=True)
@@ -100,16 +124,33 @@ class Failed:
 Answer = Answered | Refused | Failed
 
 
+HeadKind = Literal["classes", "labels"]
+
+
 @dataclass(frozen=True)
 class Head:
-    """What a student must put out. ``classes``: one score for each label, in the order of ``labels``."""
+    """What a student must put out: one score for each label, in the order of ``labels``.
 
-    kind: Literal["classes"]
+    ``classes``: one of them applies, the scores go through a softmax; ``labels``: any number of them apply, none too, and each score
+    is the log-odds of its label.
+    """
+
+    kind: HeadKind
     labels: tuple[str, ...]
 
     @property
     def width(self) -> int:
         return len(self.labels)
+
+    @property
+    def want(self) -> Want:
+        """What a teacher is asked for, to be taught and judged by."""
+        return Want("logprobs" if self.kind == "classes" else "logodds")
+
+    @property
+    def named(self) -> tuple[Any, ...]:
+        """What stands for the head in a fingerprint: that of classes is their names alone."""
+        return self.labels if self.kind == "classes" else (self.kind, self.labels)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, 
         if fresh:
             shutil.rmtree(folder / "stages", ignore_errors=True)
         log.path = folder / "events.jsonl"
-        task = load("potstill.tasks:task")(recipe.task)
+        task = load("potstill.tasks:task")(recipe.task, separator=recipe.data.separator)
         yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), _run(folder), offline)
 
 

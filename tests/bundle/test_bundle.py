@@ -38,7 +38,7 @@ def packed(folder, source, *, precision="fp32", facts=FACTS, rows=ROWS):
     predictor = Predictor.open(source)
     write(
         folder, Artifact(source, precision, storage.size_of(source), storage.sha256_folder(source)), facts=facts, calibration={"temperature": 1.5, "ece": 0.01},
-        rows=rows, fields=predictor.fields, labels=predictor.labels, predict=predictor.predict, made_from="abc",
+        rows=rows, fields=predictor.fields, labels=predictor.labels, predict=predictor.predict, decide=predictor.decide, made_from="abc",
     )  # fmt: skip
     return folder
 
@@ -184,9 +184,13 @@ class Other:
 
     def __init__(self, bundle, change):
         self.own, self.change = Predictor.open(bundle), change
+        self.thresholds = self.own.thresholds
 
     def predict(self, rows):
         return self.change(self.own.predict(rows).copy())
+
+    def decide(self, said):
+        return self.own.decide(said)
 
 
 def test_rounding_is_forgiven_here_and_more_of_it_elsewhere(tmp_path, source, monkeypatch):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from potstill.dataset import select
-from potstill.dataset.select import least_sure, near
+from potstill.dataset.select import least_sure, least_sure_of_a_label, near
 
 SIZES = st.integers(1, 40)
 
@@ -70,3 +70,9 @@ def test_nothing_near_nothing():
     assert near(np.ones((3, 2)), np.empty((0, 2)), 2).tolist() == []
     assert near(np.empty((0, 2)), np.ones((3, 2)), 2).tolist() == []
     assert near(np.zeros((3, 2)), np.zeros((1, 2)), 2).tolist() == [0, 1]
+
+
+def test_with_any_number_of_labels_the_one_nearest_to_its_threshold_counts():
+    logodds = np.array([[3.0, -3.0], [3.0, 0.1], [-0.2, -8.0], [-8.0, -8.0]])
+    assert least_sure_of_a_label(logodds, 3).tolist() == [1, 2, 0]
+    assert least_sure_of_a_label(logodds, 9).tolist() == [1, 2, 0, 3]

@@ -102,7 +102,7 @@ def test_a_model_that_fails_while_it_answers_is_named(folder):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"schema": 2}, "newer potstill"),
+        ({"schema": 3}, "newer potstill"),
         ({"model": "../model.onnx"}, "must lie in this folder"),
         ({"model": "other.onnx"}, r"other\.onnx: the model is missing"),
         ({"temperature": 0}, "temperature of 0"),
@@ -167,7 +167,7 @@ def test_predict_and_verify_need_no_training_package(folder, tmp_path):
         "facts = dict(name='n', task='text-classification', fields=p.fields, summary='', loader=None, figures=[], checks=[], provenance=[],\n"
         "             licenses={}, limits=[], command='c')\n"
         "write(bundle, Artifact(source, 'fp32', 1, 'x'), facts=facts, calibration={}, rows=[{'text': 'five'}], fields=p.fields, labels=p.labels,\n"
-        "      predict=p.predict)\n"
+        "      predict=p.predict, decide=p.decide)\n"
         "assert verify(bundle, Predictor.open) == []\n"
         "print(json.dumps([a['label'] for a in predict_lines(Predictor.open(bundle), ['five', ''])]))\n"
     )

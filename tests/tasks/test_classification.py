@@ -13,7 +13,7 @@ from potstill.contracts import BadRow
 from potstill.errors import DataError, UserError
 from potstill.records import Head
 from potstill.tasks import task
-from potstill.tasks.classification import MAX_BYTES
+from potstill.tasks.cells import MAX_BYTES
 
 TASK = task("text-classification")
 BOTH = {"text": "text", "label": "label"}

@@ -10,15 +10,15 @@ MUTANTS = [
     Mutant(
         54,
         "steps/learn.py",
-        'return teaching.source if arm == "control" else teaching.folder',
+        'return teaching.source if arm == "control" or source == "scratch" else teaching.folder',
         "return teaching.folder",
         f"{TESTS}does_not_start_from_the_teacher",
     ),
     Mutant(
         54,
         "steps/learn.py",
-        'terms = CONTROL_TERMS if arm == "control" else tuple',
-        "terms = tuple",
+        'terms = control_terms(own) if arm == "control" else own',
+        "terms = own",
         f"{TESTS}learns_from_gold_labels_alone",
     ),
     Mutant(

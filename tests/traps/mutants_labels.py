@@ -15,7 +15,7 @@ MUTANTS = [
         f"{TESTS}33_teacher_in_train_mode",
     ),
     Mutant(33, "teachers/loading.py", "return model.eval().requires_grad_(False)", "return model.eval()", f"{TESTS}33_teacher_in_train_mode"),
-    Mutant(35, "teachers/model.py", "log_softmax(dim=-1)[:, self._columns]", "log_softmax(dim=-1)", f"{TESTS}35_label_order_of_the_teacher"),
+    Mutant(35, "teachers/model.py", "(output.logits.float())[:, self._columns]", "(output.logits.float())", f"{TESTS}35_label_order_of_the_teacher"),
     Mutant(
         35,
         "teachers/build.py",

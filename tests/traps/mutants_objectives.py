@@ -26,7 +26,7 @@ MUTANTS = [
     ),
     mutant(4, KL, "target = (widened(teacher) / kd_temperature)", "target = widened(teacher)", "the_teacher_is_softened_too"),
     mutant(5, KL, "def kl(student: Tensor, teacher: Tensor,", "def kl(teacher: Tensor, student: Tensor,", "kl_is_the_forward_one"),
-    mutant(5, BUILD, "(output.logits, answers[LOGPROBS])", "(answers[LOGPROBS], output.logits)", "kl_is_the_forward_one"),
+    mutant(5, BUILD, "(output.logits, answers[want])", "(answers[want], output.logits)", "kl_is_the_forward_one"),
     mutant(8, HARD, "labels = widened(student).reshape(-1, student.shape[-1]), gold.reshape(-1)",
            "labels = widened(student).reshape(-1, student.shape[-1]), gold.reshape(-1).abs()",
            "units_without_gold_stay_out_of_the_loss"),

@@ -51,17 +51,27 @@ def floor(texts: Sequence[str], gold: np.ndarray, *, classes: int, seed: int) ->
     labels = gold[kept]
     if len(np.unique(labels)) < 2:
         raise DataError("the gold labels have fewer than two classes", place="data.train", remedy="label rows of another class")
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32)
-    matrix = _vectors(vectorizer, [texts[int(row)] for row in kept])
+    words = vectorizer()
+    matrix = vectors(words, [texts[int(row)] for row in kept])
     strictness = _strictness(matrix, labels, seed)
     model = _fit(matrix, labels, strictness)
-    size = model.coef_.nbytes + sum(len(word.encode("utf-8", "surrogatepass")) + 8 for word in vectorizer.vocabulary_)  # its idf and its number
-    return Floor(vectorizer, model, classes, strictness, int(size), time.perf_counter() - began)
+    return Floor(words, model, classes, strictness, size_of(model.coef_, words), time.perf_counter() - began)
 
 
-def _vectors(vectorizer: TfidfVectorizer, texts: Sequence[str]) -> Any:
+def vectorizer() -> TfidfVectorizer:
+    """Return what counts words and pairs of words."""
+    return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32)
+
+
+def size_of(weights: np.ndarray, words: TfidfVectorizer) -> int:
+    """Return the bytes of the weights and of the vocabulary, each word with its idf and its number."""
+    return int(weights.nbytes + sum(len(word.encode("utf-8", "surrogatepass")) + 8 for word in words.vocabulary_))
+
+
+def vectors(words: TfidfVectorizer, texts: Sequence[str]) -> Any:
+    """Return the texts as rows of a sparse matrix, the vocabulary learnt from them. Raises :class:`DataError` where they have no words."""
     try:
-        return vectorizer.fit_transform(texts)
+        return words.fit_transform(texts)
     except ValueError as error:  # scikit-learn's "empty vocabulary"
         raise DataError("the texts have no words", place="data.train", remedy="check that `columns.text` names the text") from error
 

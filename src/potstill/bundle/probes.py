@@ -26,15 +26,16 @@ SAME, ELSEWHERE = 1e-3, {"fp32": 1e-3, "int8": 1e-1}
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")  # what ONNX Runtime picks its kernels by
 
 Predict = Callable[[Sequence[Mapping[str, Field]]], np.ndarray]
+Decide = Callable[[np.ndarray], list[str | list[str]]]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One input with the answer that the artifact gave when it was made: log-probabilities *Shape:* (classes,) float32."""
+    """One input with the answer that the artifact gave when it was made: log-probabilities, of labels log-odds *Shape:* (classes,) float32."""
 
     name: str
     fields: Mapping[str, Field]
-    label: str
+    label: str | list[str]
     logprobs: np.ndarray
 
 
@@ -68,12 +69,12 @@ class Probes:
             raise BundleError(f"the probes can't be read: {error!r}", place=place, remedy=remedy) from error
 
 
-def ask(rows: Sequence[Mapping[str, Field]], *, fields: Sequence[str], labels: Sequence[str], predict: Predict, precision: str) -> Probes:
-    """Return the odd inputs, each in every field, and ``rows`` (of validation, never of test), with what ``predict`` says of them."""
+def ask(rows: Sequence[Mapping[str, Field]], *, fields: Sequence[str], predict: Predict, decide: Decide, precision: str) -> Probes:
+    """Return the odd inputs, each in every field, and ``rows`` (of validation, never of test), with what ``predict`` and ``decide`` say."""
     asked: list[tuple[str, Mapping[str, Field]]] = [(name, dict.fromkeys(fields, text)) for name, text in ODD.items()]
     asked += [(f"validation {i}", {field: row[field] for field in fields}) for i, row in enumerate(rows)]
     said = predict([row for _, row in asked])
-    made = tuple(Probe(name, row, labels[int(answer.argmax())], answer) for (name, row), answer in zip(asked, said))
+    made = tuple(Probe(name, row, told, answer) for (name, row), told, answer in zip(asked, decide(said), said))
     return Probes(made, runtime(), precision)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from .. import storage
 from ..contracts import Predictor
 from ..errors import Problem
+from ..records import in_words
 from .probes import Probe
 from .read import MEND, PROBES, manifest, read
 
@@ -38,21 +39,34 @@ def replay(folder: Path, predictor: Predictor) -> list[Problem]:
     if not stored.probes:
         return [Problem(str(folder / PROBES), "there are no probes: nothing shows that this bundle answers as it should", MEND)]
     said = predictor.predict([probe.fields for probe in stored.probes])
-    found = [_compare(probe, answer, predictor.labels, stored.tolerance) for probe, answer in zip(stored.probes, said)]
+    told = predictor.decide(said)
+    found = [_compare(probe, answer, label, predictor, stored.tolerance) for probe, answer, label in zip(stored.probes, said, told)]
     return [problem for problem in found if problem is not None]
 
 
-def _compare(probe: Probe, answer: np.ndarray, labels: tuple[str, ...], tolerance: float) -> Problem | None:
+def _compare(probe: Probe, answer: np.ndarray, label: str | list[str], predictor: Predictor, tolerance: float) -> Problem | None:
     place = f"probe '{probe.name}'"
     if answer.shape != probe.logprobs.shape or not np.isfinite(answer).all():
         return Problem(place, f"the answer is no {len(probe.logprobs)} numbers", MEND)
     diff = np.abs(answer - probe.logprobs)
     if (diff > tolerance + RELATIVE * np.abs(probe.logprobs)).any():
         return Problem(place, f"a log-probability is off by {diff.max():.3g}; {tolerance:g} is allowed", MOVED)
-    label, (second, first) = labels[int(answer.argmax())], np.sort(probe.logprobs)[-2:]
-    if label != probe.label and first - second > tolerance:
-        return Problem(place, f"answers '{label}', stored is '{probe.label}'", MEND)
+    if label != probe.label and _margin(probe, label, predictor) > tolerance:
+        return Problem(place, f"answers {_named(label)}, stored is {_named(probe.label)}", MEND)
     return None
+
+
+def _margin(probe: Probe, label: str | list[str], predictor: Predictor) -> float:
+    """Return by how much the stored decision was taken; with any number of labels, the one of those that differ that was taken most surely."""
+    if isinstance(label, str) or isinstance(probe.label, str):
+        second, first = np.sort(probe.logprobs)[-2:]
+        return float(first - second)
+    other = np.array([(name in label) != (name in probe.label) for name in predictor.labels])
+    return float(np.abs(probe.logprobs - predictor.thresholds)[other].max())
+
+
+def _named(label: str | list[str]) -> str:
+    return f"'{label if isinstance(label, str) else in_words(label)}'"
 
 
 def _files(folder: Path, listed: Mapping[str, Any]) -> list[Problem]:

@@ -10,21 +10,21 @@ from typing import Any
 from .. import storage
 from ..records import Artifact, Field
 from .card import model_card
-from .probes import Predict, ask, runtime
+from .probes import Decide, Predict, ask, runtime
 from .read import CALIBRATION, CARD, LABELS, PROBES, REQUIREMENTS, SCHEMA
 
 
 def write(
     folder: Path, artifact: Artifact, *, facts: Mapping[str, Any], calibration: Mapping[str, Any], rows: Sequence[Mapping[str, Field]],
-    fields: Sequence[str], labels: Sequence[str], predict: Predict, made_from: str = "",
+    fields: Sequence[str], labels: Sequence[str], predict: Predict, decide: Decide, made_from: str = "",
 ) -> None:  # fmt: skip
     """Fill ``folder``; it is complete when its manifest is there. A folder that stood there is replaced.
 
     ``facts`` is what the model card tells (:func:`card.model_card`), ``made_from`` the digest of what they stand on.
-    ``predict`` is the artifact's own: what it answers to the probes is stored, and asked again by ``verify`` and at every
-    server's start. ``rows`` are validation rows for probes, never test rows.
+    ``predict`` and ``decide`` are the artifact's own: what it answers to the probes is stored, and asked again by ``verify`` and at
+    every server's start. ``rows`` are validation rows for probes, never test rows.
     """
-    probes = ask(rows, fields=fields, labels=labels, predict=predict, precision=artifact.precision)
+    probes = ask(rows, fields=fields, predict=predict, decide=decide, precision=artifact.precision)
     manifest = {"schema": SCHEMA, "kind": "bundle", "artifact": artifact.sha256, "precision": artifact.precision, "made_from": made_from}
     with storage.new_folder(folder, manifest, point="bundle") as partial:
         for path in sorted(artifact.folder.iterdir()):

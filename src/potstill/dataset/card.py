@@ -24,7 +24,7 @@ def card(
     text: Callable[[Example], str],
 ) -> dict[str, Any]:  # fmt: skip
     """Return the card as plain JSON."""
-    by_label = {name: Counter(str(row.gold) for row in rows if row.gold is not None) for name, rows in parts.items()}
+    by_label = {name: Counter(label for row in rows for label in row.labels) for name, rows in parts.items()}
     leaks = [d for d in duplicates if d.kept_in in HELD and d.kind != "group"]
     return {
         "labels": list(labels),
@@ -48,7 +48,14 @@ def card(
         "sources": cleaned.sources,
         "license": spec.license,
         "source": spec.source,
+        **({"labels_per_row": _per_row(parts["train"])} if spec.separator is not None else {}),
     }
+
+
+def _per_row(rows: Sequence[Example]) -> dict[str, float] | None:
+    """Return how many labels a gold row has, and what share of rows has none."""
+    counts = [len(row.labels) for row in rows if row.gold is not None]
+    return {"mean": float(np.mean(counts)), "most": max(counts), "none": counts.count(0) / len(counts)} if counts else None
 
 
 def _lengths(rows: Sequence[Example], text: Callable[[Example], str]) -> dict[str, float]:

@@ -125,12 +125,13 @@ def _columns(table: Table, source: Source, spec: Spec, task: Task, cleaned: Clea
     columns = dict(task.columns(spec.columns))
     if not present:  # every row that was looked at is bad: each has its own reason
         return columns
+    gold = next((role for role in ("label", "labels") if role in columns), "")
     if source.split in FREE:
-        free = [role for role in ("label", "group") if columns.get(role) not in present]
-        for role in (*free, "label") if source.split == "unlabeled" else free:
+        free = [role for role in (gold, "group") if columns.get(role) not in present]
+        for role in (*free, gold) if source.split == "unlabeled" else free:
             columns.pop(role, None)
-    elif "label" not in spec.columns and "label" in columns and columns["label"] not in present:
-        cleaned.without_label.append(_no_column("columns.label", columns.pop("label"), present, source))
+    elif gold and gold not in spec.columns and columns[gold] not in present:
+        cleaned.without_label.append(_no_column(f"columns.{gold}", columns.pop(gold), present, source))
     for role, column in columns.items():
         if column not in present:
             raise _no_column(f"columns.{role}", column, present, source)

@@ -87,15 +87,26 @@ def _rows(batch: Any) -> Iterator[Mapping[str, Any] | None]:
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
-    """Return the names behind the integers of `datasets`' ClassLabel columns, by column."""
+    """Return the names behind the integers of `datasets`' columns of ClassLabel, or of lists of them, by column."""
     held = (schema.metadata or {}).get(b"huggingface")
     features = json.loads(held).get("info", {}).get("features", {}) if held else {}
-    found = {name: kind for name, kind in features.items() if name in schema.names and isinstance(kind, dict)}
+    found = {name: _inner(kind) for name, kind in features.items() if name in schema.names}
     return {name: list(kind["names"]) for name, kind in found.items() if kind.get("_type") == "ClassLabel" and kind.get("names")}
 
 
+def _inner(kind: Any) -> dict[str, Any]:
+    """Return the feature that a column holds, or holds lists of: `datasets` writes [feature], or {"feature": ..., "_type": "Sequence"}."""
+    if isinstance(kind, list) and len(kind) == 1:
+        kind = kind[0]
+    elif isinstance(kind, dict) and kind.get("_type") in ("Sequence", "List", "LargeList"):
+        kind = kind.get("feature")
+    return kind if isinstance(kind, dict) else {}
+
+
 def _class(value: Any, names: list[str]) -> Any:
-    """Return a class's name; None for -1, which means that there is none."""
+    """Return a class's name, of a list the names; None for -1, which means that there is none."""
+    if isinstance(value, list):
+        return [_class(item, names) for item in value]
     if not isinstance(value, int):
         return value
     return names[value] if 0 <= value < len(names) else None

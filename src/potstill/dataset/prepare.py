@@ -94,7 +94,7 @@ def prepare_elsewhere(paths: str | Sequence[str], spec: Spec, task: Task, folder
         log.warn(f"{seen:,} rows of another kind were taken out because they stand, word for word, among the rows to learn or choose by")
     if not rows:
         raise DataError("no row is left", place=key(ELSEWHERE), remedy="name a file of rows that are not in the other files")
-    if unknown := {str(row.gold): row.place for row in reversed(rows) if row.gold is not None and row.gold not in labels}:
+    if unknown := {label: row.place for row in reversed(rows) for label in row.labels if label not in labels}:
         label, place = min(unknown.items())
         near = lookup.did_you_mean(label, labels)
         remedy = f"{near}; mend it, or leave the column of the labels out of the file: then agreement and confidence are told"
@@ -120,7 +120,7 @@ def _labels(parts: Mapping[str, Sequence[Example]], task: Task) -> tuple[str, ..
     judged = {name: [row for row in parts[name] if row.gold is not None] for name in HELD}
     head = task.head(taught or [row for rows in judged.values() for row in rows])
     for name, rows in judged.items():
-        unknown = {str(row.gold): row.place for row in reversed(rows) if row.gold not in head.labels}
+        unknown = {label: row.place for row in reversed(rows) for label in row.labels if label not in head.labels}
         if unknown:
             listed = ", ".join(f"'{label}' ({place})" for label, place in sorted(unknown.items())[:5])
             near = lookup.did_you_mean(min(unknown), head.labels)
@@ -173,4 +173,5 @@ def _load(path: Path) -> tuple[Example, ...]:
 
 
 def _example(row: Mapping[str, Any]) -> Example:
-    return Example.make(row["fields"], gold=row["gold"], group=row["group"], place=row["place"], columns=row["columns"] or MappingProxyType({}))
+    gold = tuple(row["gold"]) if isinstance(row["gold"], list) else row["gold"]
+    return Example.make(row["fields"], gold=gold, group=row["group"], place=row["place"], columns=row["columns"] or MappingProxyType({}))

@@ -19,6 +19,14 @@ def least_sure(logprobs: np.ndarray, count: int) -> np.ndarray:
     return np.argsort(top[:, 1] - top[:, 0], kind="stable")[:count]
 
 
+def least_sure_of_a_label(logodds: np.ndarray, count: int) -> np.ndarray:
+    """Return the places of the ``count`` rows that have the label nearest to its threshold, rising.
+
+    *Shape:* (rows, labels), the thresholds taken off -> (count,).
+    """
+    return np.argsort(np.abs(logodds).min(axis=1), kind="stable")[:count]
+
+
 def near(vectors: np.ndarray, around: np.ndarray, count: int) -> np.ndarray:
     """Return the places of the ``count`` rows that lie nearest, by cosine, to the rows ``around``, each of which has its say in turn.
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..records import HeadKind
+from .decisions import of
 from .metrics import FLOOR
 
 BINS = 15
@@ -24,13 +26,13 @@ class Temperature:
     reason: str
 
 
-def reliability(gold: np.ndarray, logprobs: np.ndarray) -> list[dict[str, float]]:
+def reliability(gold: np.ndarray, logprobs: np.ndarray, thresholds: np.ndarray | None = None) -> list[dict[str, float]]:
     """Return {confidence, accuracy, n} of up to ``BINS`` bins of equal mass, by the probability of the decision.
 
-    *Shapes:* (n,), (n, classes). Equal mass, because most answers of a good model lie in one tenth of the range.
+    *Shapes:* (n,), (n, classes). Equal mass, because most answers of a good model lie in one tenth of the range. With several labels
+    a row, gold and log-odds (n, labels) and ``thresholds`` (labels,): each label's yes or no is a decision of its own.
     """
-    confidence = np.exp(logprobs.max(axis=1)) if len(logprobs) else np.zeros(0)
-    right = logprobs.argmax(axis=1) == gold if len(logprobs) else np.zeros(0)
+    confidence, right = _decided(gold, logprobs, thresholds)
     order = np.argsort(confidence, kind="stable")
     return [
         {"confidence": float(confidence[part].mean()), "accuracy": float(right[part].mean()), "n": len(part)}
@@ -39,10 +41,20 @@ def reliability(gold: np.ndarray, logprobs: np.ndarray) -> list[dict[str, float]
     ]
 
 
-def ece(gold: np.ndarray, logprobs: np.ndarray) -> float:
+def _decided(gold: np.ndarray, scores: np.ndarray, thresholds: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return how probable each decision was held to be, and which were right."""
+    if not len(scores):
+        return np.zeros(0), np.zeros(0)
+    if gold.ndim == 1:
+        return np.exp(scores.max(axis=1)), scores.argmax(axis=1) == gold
+    told = scores >= (0.0 if thresholds is None else thresholds)
+    return np.exp(-np.logaddexp(0, np.where(told, -scores, scores))).ravel(), (told == (gold > 0)).ravel()
+
+
+def ece(gold: np.ndarray, logprobs: np.ndarray, thresholds: np.ndarray | None = None) -> float:
     """Return the expected calibration error over ``BINS`` bins of equal mass (Naeini et al. 2015; Nixon et al. 2019, arXiv:1904.01685)."""
-    bins = reliability(gold, logprobs)
-    return float(sum(b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / max(1, len(gold)))
+    bins = reliability(gold, logprobs, thresholds)
+    return float(sum(b["n"] * abs(b["confidence"] - b["accuracy"]) for b in bins) / max(1, gold.size))
 
 
 def fit_temperature(logprobs: np.ndarray, gold: np.ndarray, *, rows_in_all: int) -> Temperature:
@@ -50,16 +62,18 @@ def fit_temperature(logprobs: np.ndarray, gold: np.ndarray, *, rows_in_all: int)
 
     The log-loss is convex in 1 / temperature, so it has one least value. 1, with the reason, where there are fewer than ``MIN_ROWS``
     calibration rows in all, and where no answer is wrong: the least log-loss is then at a temperature of 0, which claims certainty.
+    With several labels a row the log-loss is that of each label's yes or no: the sigmoid's temperature.
     """
     if rows_in_all < MIN_ROWS or len(gold) == 0:
         return Temperature(1.0, f"{rows_in_all} calibration rows with gold: fewer than {MIN_ROWS}, so the temperature stays 1")
-    if (logprobs.argmax(axis=1) == gold).all():
+    if of(gold).right(gold, logprobs).all():
         return Temperature(1.0, f"no mistake among {len(gold)} calibration rows: nothing says how sure to be, so the temperature stays 1")
     low, high = math.log(LEAST), math.log(MOST)
+    loss = _loss if gold.ndim == 1 else _labels_loss
     ratio = (math.sqrt(5) - 1) / 2
     for _ in range(STEPS):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if _loss(logprobs, gold, math.exp(left)) < _loss(logprobs, gold, math.exp(right)):
+        if loss(logprobs, gold, math.exp(left)) < loss(logprobs, gold, math.exp(right)):
             high = right
         else:
             low = left
@@ -83,11 +97,24 @@ def _loss(logprobs: np.ndarray, gold: np.ndarray, temperature: float) -> float:
     return -float(_scaled(held, temperature)[np.arange(len(gold)), gold].mean())
 
 
-def saturated(logprobs: np.ndarray) -> float:
-    """Return the share of answers whose probability is all but 1: where it is high, soft labels teach no more than hard ones."""
+def _labels_loss(logodds: np.ndarray, gold: np.ndarray, temperature: float) -> float:
+    """The mean of -log p of each label's yes or no; a probability of 0 counts as for classes."""
+    held = np.clip(logodds.astype(np.float64), FLOOR, -FLOOR) / temperature
+    return float(np.logaddexp(0, np.where(gold > 0, -held, held)).mean())
+
+
+def saturated(logprobs: np.ndarray, kind: HeadKind = "classes") -> float:
+    """Return the share of answers whose probability is all but 1: where it is high, soft labels teach no more than hard ones.
+
+    ``kind`` "labels": log-odds; an answer is all but certain where each of its labels is.
+    """
     known = logprobs[~np.isnan(logprobs).any(axis=1)] if len(logprobs) else logprobs
-    return float((known.max(axis=1) > math.log(1 - 1e-4)).mean()) if len(known) else 0.0
+    if not len(known):
+        return 0.0
+    # Of labels: how sure it is of the one that it is least sure of.
+    least = known.max(axis=1) if kind == "classes" else (-np.logaddexp(0, -np.abs(known))).min(axis=1)
+    return float((least > math.log(1 - 1e-4)).mean())
 
 
-def as_json(gold: np.ndarray, logprobs: np.ndarray) -> dict[str, Any]:
-    return {"ece": ece(gold, logprobs), "reliability": reliability(gold, logprobs)}
+def as_json(gold: np.ndarray, logprobs: np.ndarray, thresholds: np.ndarray | None = None) -> dict[str, Any]:
+    return {"ece": ece(gold, logprobs, thresholds), "reliability": reliability(gold, logprobs, thresholds)}

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..records import HeadKind
+from .decisions import KINDS, Decisions, answered, of
 from .metrics import FLOOR
-from .rows import Rows, answered, disagreement_interval
+from .rows import Rows, disagreement_interval
 
 ALPHA = 0.025  # two-sided 95 %
 
 
-def fidelity(teacher: np.ndarray, student: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
+def fidelity(
+    teacher: np.ndarray, student: np.ndarray, groups: np.ndarray | None = None, *, kind: HeadKind = "classes",
+    thresholds: tuple[np.ndarray, np.ndarray] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Return {agreement, low, high, n, kl}: the agreement with its exact (or cluster-robust) interval, the mean KL(teacher || student).
 
     *Shapes:* (n, classes) log-probabilities, ``groups`` (n,) integers or None. Rows that the teacher did not answer don't count; n is
     the number of independent units. A student's probability counts at least ``FLOOR``, so that the divergence is finite.
+
+    ``kind`` "labels": log-odds (n, labels), and ``thresholds`` of teacher and student (labels,); a row agrees where the sets of labels
+    are equal. Then there is ``label_agreement`` too: the share of decisions, label by label, that are the same.
     """
-    rows = Rows(np.zeros(len(teacher), int), teacher, student, groups).known(need_gold=False)
+    off = thresholds or (np.zeros(1, teacher.dtype), np.zeros(1, student.dtype))
+    rows = Rows(np.zeros(teacher.shape if kind == "labels" else len(teacher), int), teacher - off[0], student - off[1], groups)
+    known = answered(teacher)
+    rows = rows.known(need_gold=False)
+    more: dict[str, Any] = {"label_agreement": None} if kind == "labels" else {}
     if not len(rows):
-        return {"agreement": None, "low": None, "high": None, "n": 0, "kl": None}
+        return {"agreement": None, "low": None, "high": None, "n": 0, "kl": None, **more}
     found = disagreement_interval(rows, ALPHA)
-    return {"agreement": 1 - found.value, "low": 1 - found.high, "high": 1 - found.low, "n": found.n, "kl": kl(rows.teacher, rows.student)}
+    if kind == "labels":
+        more = {"label_agreement": float(((rows.teacher >= 0) == (rows.student >= 0)).mean())}
+    divergence = DIVERGENCES[kind](teacher[known], student[known])
+    return {"agreement": 1 - found.value, "low": 1 - found.high, "high": 1 - found.low, "n": found.n, "kl": divergence, **more}
 
 
 def kl(teacher: np.ndarray, student: np.ndarray) -> float:
@@ -32,22 +48,34 @@ def kl(teacher: np.ndarray, student: np.ndarray) -> float:
     return max(0.0, float(terms.sum(axis=1).mean()))
 
 
+def labels_kl(teacher: np.ndarray, student: np.ndarray) -> float:
+    """Return the mean over rows of KL(teacher || student) of the whole set of labels, taken for independent: the labels' sum, in nats.
+
+    *Shapes:* (n, labels) log-odds.
+    """
+    sides = [np.stack([-np.logaddexp(0, -z), -np.logaddexp(0, z)], axis=-1) for z in (teacher.astype(np.float64), student.astype(np.float64))]
+    terms = np.exp(sides[0]) * (sides[0] - np.maximum(sides[1], FLOOR))
+    return max(0.0, float(terms.sum(axis=(1, 2)).mean()))
+
+
+DIVERGENCES: Mapping[HeadKind, Callable[[np.ndarray, np.ndarray], float]] = {"classes": kl, "labels": labels_kl}
+
+
 def flips(gold: np.ndarray, teacher: np.ndarray, student: np.ndarray) -> dict[str, np.ndarray]:
     """Return the rows where only the teacher is right (harmful) and only the student (beneficial), the surest mistakes first.
 
-    Rows without gold (-1) or without the teacher's answer are in neither.
+    Rows without gold (-1) or without the teacher's answer are in neither. With several labels a row, a row is right in all of them.
     """
-    told, taught = student.argmax(axis=1), teacher.argmax(axis=1)
-    known = (gold >= 0) & answered(teacher)
-    return {
-        "harmful": _surest(known & (taught == gold) & (told != gold), student.max(axis=1)),
-        "beneficial": _surest(known & (taught != gold) & (told == gold), student.max(axis=1)),
-    }
+    decisions = of(gold)
+    told, taught = decisions.right(gold, student), decisions.right(gold, teacher)
+    known, sure = decisions.labeled(gold) & answered(teacher), decisions.sure(student)
+    return {"harmful": _surest(known & taught & ~told, sure), "beneficial": _surest(known & ~taught & told, sure)}
 
 
-def disagreements(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+def disagreements(teacher: np.ndarray, student: np.ndarray, *, kind: HeadKind = "classes") -> np.ndarray:
     """Return the rows on which the two decide otherwise, those first of which the student is surest. No gold is needed."""
-    return _surest(answered(teacher) & (teacher.argmax(axis=1) != student.argmax(axis=1)), student.max(axis=1))
+    decisions: Decisions = KINDS[kind]
+    return _surest(answered(teacher) & decisions.differ(teacher, student), decisions.sure(student))
 
 
 def _surest(rows: np.ndarray, sure: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ def _one_hot(places: np.ndarray, classes: int) -> np.ndarray:
     return np.eye(classes)[places]
 
 
-def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+def ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Return top / bottom, 0 where there is nothing to divide by."""
     return np.asarray(np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0))
 
@@ -28,6 +28,7 @@ class Accuracy:
     name: str = "accuracy"
     higher_is_better: bool = True
     proportion: bool = True
+    decisions: bool = True
     span: float = 1.0
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
@@ -35,7 +36,7 @@ class Accuracy:
         return np.stack([logprobs.argmax(axis=1) == gold, np.ones(len(gold))], axis=1).astype(np.float64)
 
     def combine(self, sums: np.ndarray) -> np.ndarray:
-        return _ratio(sums[..., 0], sums[..., 1])
+        return ratio(sums[..., 0], sums[..., 1])
 
 
 @final
@@ -47,6 +48,7 @@ class MacroF1:
     name: str = "macro_f1"
     higher_is_better: bool = True
     proportion: bool = False
+    decisions: bool = True
     span: float = 1.0
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
@@ -56,7 +58,7 @@ class MacroF1:
 
     def combine(self, sums: np.ndarray) -> np.ndarray:
         right, told, true = np.split(sums, 3, axis=-1)
-        return _ratio(_ratio(2 * right, told + true).sum(axis=-1), (told + true > 0).sum(axis=-1))
+        return ratio(ratio(2 * right, told + true).sum(axis=-1), (told + true > 0).sum(axis=-1))
 
 
 @final
@@ -68,6 +70,7 @@ class MCC:
     name: str = "mcc"
     higher_is_better: bool = True
     proportion: bool = False
+    decisions: bool = True
     span: float = 2.0
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
@@ -80,7 +83,7 @@ class MCC:
         n = true.sum(axis=-1)
         top = right * n - (told * true).sum(axis=-1)
         bottom = np.sqrt(np.maximum(n**2 - (told**2).sum(axis=-1), 0) * np.maximum(n**2 - (true**2).sum(axis=-1), 0))
-        return _ratio(top, bottom)
+        return ratio(top, bottom)
 
 
 @final
@@ -92,6 +95,7 @@ class LogLoss:
     name: str = "log_loss"
     higher_is_better: bool = False
     proportion: bool = False
+    decisions: bool = False
     span: float = -FLOOR
 
     def statistics(self, gold: np.ndarray, logprobs: np.ndarray) -> np.ndarray:
@@ -100,4 +104,4 @@ class LogLoss:
         return np.stack([loss, np.ones(len(gold))], axis=1)
 
     def combine(self, sums: np.ndarray) -> np.ndarray:
-        return _ratio(sums[..., 0], sums[..., 1])
+        return ratio(sums[..., 0], sums[..., 1])

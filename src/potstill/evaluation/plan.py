@@ -59,7 +59,7 @@ def quality_plan(required: Quality, metric: Metric, validation: Rows) -> Plan | 
     first, second = metric.statistics(rows.gold, rows.teacher), metric.statistics(rows.gold, rows.student)
     sides = Paired.of(first, second, None)
     teacher, drop = float(metric.combine(first.sum(axis=0))), sides.value(difference(metric))
-    right = (rows.teacher.argmax(axis=1) == rows.gold, rows.student.argmax(axis=1) == rows.gold)
+    right = tuple(rows.decisions.right(rows.gold, side) for side in (rows.teacher, rows.student))
     discordance, group = float((right[0] != right[1]).mean()), group_size(rows.groups)
     if required.max_drop is not None and metric.proportion:
         effect = design_effect(right[0].astype(float) - right[1], rows.groups)
@@ -84,7 +84,7 @@ def fidelity_plan(required: Fidelity, validation: Rows) -> Plan | None:
     rows = validation.known(need_gold=False)
     if not len(rows):
         return None
-    differ = rows.teacher.argmax(axis=1) != rows.student.argmax(axis=1)
+    differ = rows.decisions.differ(rows.teacher, rows.student)
     share = float(differ.mean())
     effect = design_effect(differ.astype(float), rows.groups)
     return Plan(untested_fidelity(required), "share", share, required.max_disagreement, share, effect, group_size(rows.groups))

@@ -14,6 +14,7 @@ import numpy as np
 from .. import rng
 from ..contracts import Metric
 from ..records import Example, Interval
+from .decisions import of as decisions_of
 from .fidelity import fidelity
 from .rows import Rows, answered, difference, disagreement_interval, drop_interval, quality_interval, unseen_mistakes
 from .statistics import Paired, bca, jackknife_t
@@ -57,14 +58,14 @@ def describe(metric: Metric, gold: np.ndarray, own: Sides, groups: np.ndarray | 
     flips = Rows(gold, own.clean, own.changed, groups).known(need_gold=False)
     told = {
         "n": len(rows), "clean": quality[0], "value": quality[1], "loss": _json(drop_interval(metric, rows, ALPHA)),
-        "flips": _json(disagreement_interval(flips, ALPHA)), "few_groups": rows.few_groups, "confidence": _confidence(flips.student),
-        "confidence_clean": _confidence(flips.teacher), "teacher_loss": None, "difference": None, "stands_out": None, "agreement": None,
+        "flips": _json(disagreement_interval(flips, ALPHA)), "few_groups": rows.few_groups, "confidence": _confidence(gold, flips.student),
+        "confidence_clean": _confidence(gold, flips.teacher), "teacher_loss": None, "difference": None, "stands_out": None, "agreement": None,
     }  # fmt: skip
     if teacher is None or not (both := teacher.answered).any():
         return told
     of = None if groups is None else np.unique(groups[both], return_inverse=True)[1]
-    told["agreement"] = fidelity(teacher.changed[both], own.changed[both], of)
-    both &= gold >= 0
+    told["agreement"] = _agreement(gold, teacher.changed[both], own.changed[both], of)
+    both &= decisions_of(gold).labeled(gold)
     if both.any():
         own, teacher, gold = own.only(both), teacher.only(both), gold[both]
         of = None if groups is None else np.unique(groups[both], return_inverse=True)[1]
@@ -117,7 +118,7 @@ class Elsewhere:
     def known(self, *, need_gold: bool, need_teacher: bool = False) -> Elsewhere:
         """Return the rows that the model answered and that can be judged."""
         keep = answered(self.own)
-        keep &= self.gold >= 0 if need_gold else keep
+        keep &= decisions_of(self.gold).labeled(self.gold) if need_gold else keep
         keep &= answered(self.teacher) if need_teacher and self.teacher is not None else keep
         groups = None if self.groups is None else np.unique(self.groups[keep], return_inverse=True)[1]
         return Elsewhere(self.gold[keep], groups, self.own[keep], None if self.teacher is None else self.teacher[keep])
@@ -134,15 +135,15 @@ def describe_elsewhere(metric: Metric, test: Elsewhere, other: Elsewhere, *, loo
     """
     told: dict[str, Any] = dict.fromkeys(("clean", "value", "loss", "flips", "teacher_loss", "difference", "stands_out", "agreement"))
     here, there = test.known(need_gold=True), other.known(need_gold=True)
-    told |= {"n": len(other.gold), "few_groups": there.few_groups, "confidence": _confidence(other.known(need_gold=False).own)}
-    told["confidence_clean"] = _confidence(test.known(need_gold=False).own)
+    told |= {"n": len(other.gold), "few_groups": there.few_groups, "confidence": _confidence(other.gold, other.known(need_gold=False).own)}
+    told["confidence_clean"] = _confidence(test.gold, test.known(need_gold=False).own)
     if len(there.gold):
         clean, value = (quality_interval(metric, side.gold, side.own, side.groups, ALPHA) for side in (here, there))
         told |= {"value": value.value, **({"clean": clean.value, "loss": _json(_loss(metric, clean, value))} if clean.n else {})}
     if other.teacher is None or test.teacher is None or not answered(other.teacher).any():
         return told
     both = other.known(need_gold=False, need_teacher=True)
-    told["agreement"] = fidelity(_some(both.teacher), both.own, both.groups)
+    told["agreement"] = _agreement(both.gold, _some(both.teacher), both.own, both.groups)
     here, there = (side.known(need_gold=True, need_teacher=True) for side in (test, other))
     if len(there.gold) and len(here.gold):
         taught = [quality_interval(metric, side.gold, _some(side.teacher), side.groups, ALPHA) for side in (here, there)]
@@ -178,8 +179,16 @@ def _some(found: np.ndarray | None) -> np.ndarray:
     return found
 
 
-def _confidence(logprobs: np.ndarray) -> float | None:
-    return float(np.exp(logprobs.max(axis=1).astype(np.float64)).mean()) if len(logprobs) else None
+def _agreement(gold: np.ndarray, teacher: np.ndarray, own: np.ndarray, groups: np.ndarray | None) -> dict[str, Any]:
+    """Return the agreement. Of any number of labels a row no divergence: their thresholds are off, and with them the probabilities."""
+    if gold.ndim == 1:
+        return fidelity(teacher, own, groups)
+    return fidelity(teacher, own, groups, kind="labels") | {"kl": None}
+
+
+def _confidence(gold: np.ndarray, logprobs: np.ndarray) -> float | None:
+    """Return the mean probability of what was decided; None for any number of labels a row, whose thresholds are off."""
+    return float(np.exp(logprobs.max(axis=1).astype(np.float64)).mean()) if len(logprobs) and gold.ndim == 1 else None
 
 
 def _json(found: Interval) -> dict[str, Any]:

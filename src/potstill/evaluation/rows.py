@@ -13,6 +13,7 @@ import numpy as np
 from ..contracts import Metric
 from ..errors import PotstillError
 from ..records import Interval
+from .decisions import Decisions, answered, of
 from .statistics import Paired, bca, clopper_pearson, grouped_difference, grouped_share, jackknife_t, seeds_and_rows, tango
 from .statistics.bootstrap import Value, by_group
 from .statistics.intervals import MIN_GROUPS
@@ -22,7 +23,8 @@ from .statistics.special import normal_ppf
 @dataclass(frozen=True)
 class Rows:
     """Both sides on the same rows. *Shapes:* ``gold`` (n,) integers, ``teacher`` and ``student`` log-probabilities (n, classes);
-    ``groups`` (n,) integers or None. Rows that the teacher did not answer (NaN), or without gold (-1), are left out by :meth:`known`."""
+    ``groups`` (n,) integers or None. Rows that the teacher did not answer (NaN), or without gold (-1), are left out by :meth:`known`.
+    With several labels a row: gold (n, labels), log-odds (n, labels), their thresholds taken off (:mod:`.decisions`)."""
 
     gold: np.ndarray
     teacher: np.ndarray
@@ -38,11 +40,16 @@ class Rows:
         """Return the rows that can be judged. Raises where the student has no answer: it always has one, unless we are wrong."""
         keep = answered(self.teacher)
         if need_gold:
-            keep &= self.gold >= 0
+            keep &= self.decisions.labeled(self.gold)
         if not answered(self.student)[keep].all():
             raise PotstillError("a student's log-probabilities are not numbers", remedy="its artifact or its export is broken: potstill verify")
         groups = None if self.groups is None else np.unique(self.groups[keep], return_inverse=True)[1]
         return Rows(self.gold[keep], self.teacher[keep], self.student[keep], groups)
+
+    @property
+    def decisions(self) -> Decisions:
+        """How these rows are decided."""
+        return of(self.gold)
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -55,11 +62,6 @@ class Rows:
     @property
     def few_groups(self) -> bool:
         return self.groups is not None and self.units < MIN_GROUPS
-
-
-def answered(logprobs: np.ndarray) -> np.ndarray:
-    """Return which rows hold an answer. *Shapes:* (n, classes) -> (n,). A row that was refused or failed is NaN."""
-    return np.isfinite(logprobs).any(axis=1) & ~np.isnan(logprobs).any(axis=1)
 
 
 def difference(metric: Metric, share: float = 0.0) -> Value:
@@ -103,12 +105,12 @@ def unseen_mistakes(metric: Metric, rows: Rows, sides: Paired, value: Value, alp
     Tango's bound allows for where it saw none, z^2, each of the dearest kind among these rows. Nothing for metrics that don't judge
     decisions. Measured at the edge in ``benchmarks/simulate_verdict.py``.
     """
-    if not metric.higher_is_better:
+    if not metric.decisions:
         return 0.0
-    right = rows.student.argmax(axis=1) == rows.gold
+    right = rows.decisions.right(rows.gold, rows.student)
     if not right.any():
         return 0.0
-    spoilt = np.where(right[:, None], -rows.student, rows.student)  # the least likely class is told instead
+    spoilt = np.where(right[:, None], rows.decisions.worst(rows.student), rows.student)
     change = by_group(metric.statistics(rows.gold, spoilt) - metric.statistics(rows.gold, rows.student), rows.groups)
     first, second = sides.first.sum(axis=0), sides.second.sum(axis=0)
     dearest = float((value(first, second + change) - value(first, second)).max())
@@ -152,7 +154,7 @@ def disagreement_interval(rows: Rows, alpha: float) -> Interval:
     """Return the share of rows decided otherwise than the teacher: exact binomial, or cluster-robust where there are groups."""
     if not len(rows):
         return Interval(0.0, 0.0, 1.0, 0, "no row to judge by")
-    other = rows.teacher.argmax(axis=1) != rows.student.argmax(axis=1)
+    other = rows.decisions.differ(rows.teacher, rows.student)
     if rows.groups is not None:
         return Interval(float(other.mean()), *grouped_share(other, rows.groups, alpha), rows.units, "cluster-robust t interval over groups")
     return Interval(float(other.mean()), *clopper_pearson(int(other.sum()), len(other), alpha), len(other), "exact binomial")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .decisions import of
 from .statistics import grouped_difference, tango
 
 ALPHA = 0.025  # two-sided 95 %; slices are many and looked at together: they point, they don't decide
@@ -15,26 +16,32 @@ MAX_VALUES = 50  # of a column: of more (names of rows, hundreds of labels) only
 
 
 def slices(
-    columns: Mapping[str, Sequence[str]], gold: np.ndarray, teacher: np.ndarray, student: np.ndarray, *, groups: np.ndarray | None = None
+    columns: Mapping[str, Sequence[str] | Sequence[Sequence[str]]],
+    gold: np.ndarray,
+    teacher: np.ndarray,
+    student: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Return for every value of every column {column, value, n, quality, teacher, drop {value, low, high}, small, stands_out}.
 
     ``quality`` and ``teacher`` are accuracies. ``drop`` has its two-sided 95 % interval; ``stands_out``: its lower bound lies over the
     drop on the whole even when all slices are allowed for (Bonferroni), so that looking at many finds nothing by itself. The worst
-    first; small slices last. *Shapes:* (n,), (n, classes); ``groups`` (n,) integers or None.
+    first; small slices last. *Shapes:* (n,), (n, classes); ``groups`` (n,) integers or None. A column may have several values a row
+    (its labels): the row is then in the slice of each. With several labels a row, accuracy is that of whole sets.
     """
     if not len(gold):
         return []
-    right, taught = student.argmax(axis=1) == gold, teacher.argmax(axis=1) == gold
+    right, taught = (of(gold).right(gold, side) for side in (student, teacher))
     places = _places(columns)
     overall = float(taught.mean() - right.mean())
     found = []
     for column, value, rows in places:
         n = int(rows.sum())
-        of = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
+        within = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
         worse, better = taught[rows] & ~right[rows], right[rows] & ~taught[rows]
-        low, high = _bounds(worse, better, of, ALPHA)
-        sure, _ = _bounds(worse, better, of, ALPHA / len(places))
+        low, high = _bounds(worse, better, within, ALPHA)
+        sure, _ = _bounds(worse, better, within, ALPHA / len(places))
         found.append(
             {
                 "column": column, "value": value, "n": n, "quality": float(right[rows].mean()), "teacher": float(taught[rows].mean()),
@@ -45,17 +52,23 @@ def slices(
     return sorted(found, key=lambda row: (row["small"], -row["drop"]["value"]))
 
 
-def _places(columns: Mapping[str, Sequence[str]]) -> list[tuple[str, str, np.ndarray]]:
+def _places(columns: Mapping[str, Sequence[str] | Sequence[Sequence[str]]]) -> list[tuple[str, str, np.ndarray]]:
     """Return (column, value, which rows) of every slice."""
     found = []
     for column, values in columns.items():
-        distinct = sorted(set(values))
-        number = {value: k for k, value in enumerate(distinct)}
-        codes = np.array([number[value] for value in values], dtype=int)
-        sizes = np.bincount(codes)
-        least = MIN_ROWS if len(distinct) > MAX_VALUES else 1
-        found += [(column, distinct[k], codes == k) for k in range(len(distinct)) if sizes[k] >= least]
+        inside: dict[str, list[int]] = {}
+        for row, held in enumerate(values):
+            for value in (held,) if isinstance(held, str) else held:
+                inside.setdefault(value, []).append(row)
+        least = MIN_ROWS if len(inside) > MAX_VALUES else 1
+        found += [(column, value, _mask(inside[value], len(values))) for value in sorted(inside) if len(inside[value]) >= least]
     return found
+
+
+def _mask(places: Sequence[int], size: int) -> np.ndarray:
+    mask = np.zeros(size, bool)
+    mask[list(places)] = True
+    return mask
 
 
 def _bounds(worse: np.ndarray, better: np.ndarray, groups: np.ndarray | None, alpha: float) -> tuple[float, float]:

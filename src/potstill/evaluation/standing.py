@@ -47,10 +47,10 @@ def teacher_standing(
 
 def _error(majority: float, n: int, metric: str) -> float:
     """Return the standard error of a metric at chance: binomial for accuracy; 1 / sqrt(n) for MCC (Cramer 1946, as n MCC^2 is a chi-square)
-    and, more than it can be, for macro-F1; none for a loss, where the majority itself is the line."""
-    if metric == "accuracy":
+    and, more than it can be, for F1; none for a loss, where the majority itself is the line."""
+    if metric in ("accuracy", "subset_accuracy"):
         return float((max(majority * (1 - majority), 1 / max(n, 1)) / n) ** 0.5)
-    return 0.0 if metric == "log_loss" else float(n**-0.5)
+    return 0.0 if metric in ("log_loss", "hamming_loss") else float(n**-0.5)
 
 
 def teacher_notes(

@@ -15,7 +15,7 @@ from .. import storage
 from ..errors import PotstillError
 from ..records import Artifact, Field
 from ..runlog import RunLog
-from ..serving.predictor import DESCRIPTION, SCHEMA, Predictor
+from ..serving.predictor import DESCRIPTION, SCHEMAS, Predictor
 from ..students.protocol import AnyStudent
 from .int8 import Int8, by_harm, to_int8, watch
 from .parity import Parity, parity, probes
@@ -157,18 +157,24 @@ def _write(student: AnyStudent, folder: Path, graph: onnx.ModelProto, precision:
     spec = student.preprocess_spec()
     others = [folder / name for name in (MODEL, spec.get("file")) if name]
     described = {
-        "schema": SCHEMA, "format": "onnx", "model": MODEL, "precision": precision, "student": student.kind, "parameters": student.parameters,
-        "preprocess": spec, "head": {"kind": student.head.kind, "labels": list(student.head.labels)}, "temperature": 1.0,
+        "schema": SCHEMAS[student.head.kind], "format": "onnx", "model": MODEL, "precision": precision, "student": student.kind,
+        "parameters": student.parameters, "preprocess": spec, "head": {"kind": student.head.kind, "labels": list(student.head.labels)}, "temperature": 1.0,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": storage.sha256_file(path)} for path in others},
     }  # fmt: skip
     storage.write_json(folder / DESCRIPTION, described)
 
 
-def seal(folder: Path, temperature: float) -> Artifact:
-    """Put the calibration's ``temperature`` into the artifact; return it, its hash being another now."""
+def seal(folder: Path, temperature: float, thresholds: Sequence[float] | None = None) -> Artifact:
+    """Put the calibration's ``temperature`` into the artifact; return it, its hash being another now.
+
+    ``thresholds``: in log-odds at that temperature, one for each label, where any number of labels apply.
+    """
     if not (math.isfinite(temperature) and temperature > 0):
         raise PotstillError(f"a temperature of {temperature} can't be", place=str(folder))
-    storage.write_json(folder / DESCRIPTION, {**storage.read_json(folder / DESCRIPTION), "temperature": temperature})
+    described = {**storage.read_json(folder / DESCRIPTION), "temperature": temperature}
+    if thresholds is not None:
+        described["head"] = {**described["head"], "thresholds": [float(at) for at in thresholds]}
+    storage.write_json(folder / DESCRIPTION, described)
     return artifact(folder)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..records import Field
+from ..records import Field, HeadKind
 from ..serving.predictor import Predictor
 from ..students.protocol import AnyStudent, LoopStudent
 from .to_onnx import evaluating
@@ -22,8 +22,8 @@ ODD = ("", " ", "ß", "Ελληνικά κείμενο", "中文文本，没有�
 class Parity:
     """How far the exported model is from the trained one in ``n`` rows.
 
-    ``max_abs_diff``: of logits, infinite where one is no number; ``label_flips``: rows whose decision differs; ``neighbor_diff``:
-    how far a row's logits depend on the rows that it is batched with.
+    ``max_abs_diff``: of logits, infinite where one is no number; ``label_flips``: rows whose decision differs (of labels, at p = 1/2);
+    ``neighbor_diff``: how far a row's logits depend on the rows that it is batched with.
     """
 
     max_abs_diff: float
@@ -45,9 +45,16 @@ def parity(student: AnyStudent, predictor: Predictor, rows: Sequence[Mapping[str
     """Compare the trained student, one row at a time, with the exported one, both alone and all in one batch: padding must change nothing."""
     trained = student.scores(student.preprocess.encode(rows)) if student.learns == "fit" else _trained(student, rows)
     alone, together = predictor.logits(rows, batch_size=1), predictor.logits(rows, batch_size=len(rows))
-    flips = (trained.argmax(1) != alone.argmax(1)) | (trained.argmax(1) != together.argmax(1))
+    differ = DIFFER[student.head.kind]
+    flips = differ(trained, alone) | differ(trained, together)
     diff = max(_furthest(trained, alone), _furthest(trained, together))
     return Parity(diff, int(flips.sum()), len(rows), _furthest(alone, together))
+
+
+DIFFER: Mapping[HeadKind, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "classes": lambda left, right: left.argmax(1) != right.argmax(1),
+    "labels": lambda left, right: ((left >= 0) != (right >= 0)).any(1),
+}
 
 
 def _furthest(left: np.ndarray, right: np.ndarray) -> float:

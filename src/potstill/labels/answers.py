@@ -45,7 +45,7 @@ class Answers:
         for i, array in zip(ids, arrays):
             if array.shape[0] != 1:
                 raise PotstillError(f"the answer has {array.shape[0]} units, not one", place=f"{want.key} of {i[:12]}")
-        return np.concatenate(arrays) if arrays else np.empty((0, len(self.labels) if want.kind == "logprobs" else 0), np.float32)
+        return np.concatenate(arrays) if arrays else np.empty((0, len(self.labels) if want.by_label else 0), np.float32)
 
     def arrays(self, ids: Sequence[str], want: Want) -> list[np.ndarray]:
         """Return each example's array, read-only. *Shape:* (units, d) each. Raises for one that was not answered."""
@@ -57,7 +57,7 @@ class Answers:
         rows = self.store.get(list(dict.fromkeys(self.keys[i] for i in ids)), want)
         arrays = [self._array(rows.get(self.keys[i]), want, i) for i in ids]
         columns = from_stored(self.labels)
-        if want.kind != "logprobs" or (columns == np.arange(len(columns))).all():
+        if not want.by_label or (columns == np.arange(len(columns))).all():
             return arrays
         return [array[:, columns] for array in arrays]
 

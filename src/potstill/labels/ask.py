@@ -142,7 +142,7 @@ class _Asking:
             for want in wants:
                 if isinstance(answer, Answered):
                     array = answer.arrays[want]
-                    array = array[:, columns] if want.kind == "logprobs" else array
+                    array = array[:, columns] if want.by_label else array
                     rows[want].append(Row(key, self.asked[key].id, "answered", array=array))
                 elif isinstance(answer, Refused):
                     rows[want].append(Row(key, self.asked[key].id, "refused", answer.reason))
@@ -187,7 +187,7 @@ def _checked(answer: Answer, wants: Sequence[Want], labels: Sequence[str]) -> An
             if want not in answer.arrays:
                 raise PotstillError(f"the teacher's answer lacks '{want.key}'", place="labels")
             array = answer.arrays[want]
-            if array.ndim != 2 or (want.kind == "logprobs" and array.shape[1] != len(labels)):
+            if array.ndim != 2 or (want.by_label and array.shape[1] != len(labels)):
                 raise PotstillError(f"'{want.key}' has the shape {array.shape}, {len(labels)} labels", place="labels")
             if not np.isfinite(array).all():
                 return Failed(f"'{want.key}' is not finite")

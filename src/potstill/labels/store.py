@@ -90,7 +90,7 @@ class LabelStore:
         now, entries = time.time(), []
         for want, rows in answers.items():
             if rows:
-                full = replace(origin, want=want.key, labels=origin.labels if want.kind == "logprobs" else (), time=now)
+                full = replace(origin, want=want.key, labels=origin.labels if want.by_label else (), time=now)
                 name = shards.write(self.shards, full, rows)
                 entries.append((name, full, [row.key for row in rows], (self.shards / name).stat().st_size))
         self.index.add(entries, claim.batch if claim else None, calls=calls, failed=failed)

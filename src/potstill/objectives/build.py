@@ -7,17 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..records import Want
+from ..records import HeadKind, Want
 from ..students.protocol import Output
-from . import attention
-from .divergences import kl, mse, units
-from .hard import cross_entropy, labeled
+from . import attention, divergences, hard
+from . import labels as labels_losses
+from .balance import weights
+from .divergences import units
 from .hidden import Projection, uniform
 
-LOGPROBS = Want("logprobs")
+LOGPROBS, LOGODDS = Want("logprobs"), Want("logodds")
 Compute = Callable[[Output, Mapping[Want, Tensor], Tensor], tuple[Tensor, Tensor]]
 Count = Callable[[Mapping[Want, Tensor], Tensor], Tensor]
 
@@ -57,7 +60,8 @@ class Term:
 @dataclass(frozen=True)
 class Shape:
     """What terms must know of student and teacher. ``classes`` 0: none are taught; ``layers`` 0: there are no hidden states; ``heads`` 0:
-    queries, keys and values can't be had."""
+    queries, keys and values can't be had. ``labels`` and ``gold``, that of the rows to learn from, are for terms that weigh rows by
+    their gold."""
 
     classes: int
     student_layers: int
@@ -67,6 +71,13 @@ class Shape:
     seed: int
     student_heads: int = 0
     teacher_heads: int = 0
+    kind: HeadKind = "classes"
+    labels: Sequence[str] = ()
+    gold: np.ndarray | None = None
+
+    @property
+    def want(self) -> Want:
+        return {"classes": LOGPROBS, "labels": LOGODDS}[self.kind]
 
     @property
     def attends(self) -> bool:
@@ -75,15 +86,17 @@ class Shape:
 
 def build(
     specs: Sequence[Mapping[str, Any]], *, head_width: int, student_layers: int, student_width: int, teacher_layers: int,
-    teacher_width: int, seed: int, student_heads: int = 0, teacher_heads: int = 0,
+    teacher_width: int, seed: int, student_heads: int = 0, teacher_heads: int = 0, head_kind: HeadKind = "classes", labels: Sequence[str] = (),
+    gold: np.ndarray | None = None,
 ) -> tuple[list[Term], list[str]]:  # fmt: skip
     """Return the terms that this student can use, and the names of those that it can't.
 
     ``specs``: the recipe's objectives as plain mappings. A name that comes twice is numbered from the second on. ``head_width`` 0: there
-    are no classes to teach. Raises :class:`UserError` where the terms left teach the student no classes, where a layer map names
-    layers that are not there, or where widths can't be cut into as many relation heads as asked for.
+    are no classes to teach. ``gold``: that of the rows to learn from, None where only the needs are asked for. Raises :class:`UserError`
+    where the terms left teach the student no classes, where a layer map names layers that are not there, or where widths can't be cut
+    into as many relation heads as asked for.
     """
-    shape = Shape(head_width, student_layers, student_width, teacher_layers, teacher_width, seed, student_heads, teacher_heads)
+    shape = Shape(head_width, student_layers, student_width, teacher_layers, teacher_width, seed, student_heads, teacher_heads, head_kind, labels, gold)
     terms: list[Term] = []
     left_out: list[str] = []
     for place, spec in enumerate(specs):
@@ -94,7 +107,7 @@ def build(
             left_out.append(name)
         else:
             terms.append(replace(term, name=name))
-    if not terms or (head_width and not any(term.gold or LOGPROBS in term.needs for term in terms)):
+    if not terms or (head_width and not any(term.gold or shape.want in term.needs for term in terms)):
         why = f"can use none of its objectives: {', '.join(left_out)}" if not terms else "would never be taught its classes"
         remedy = "add an objective that teaches them: {kind: logits}, or {kind: hard} for gold labels"
         raise UserError(f"the student {why}", place="objectives", remedy=remedy)
@@ -102,39 +115,43 @@ def build(
 
 
 def _logits(spec: Mapping[str, Any], shape: Shape) -> Term:
-    temperature = spec.get("kd_temperature", 2.0)
+    temperature, want = spec.get("kd_temperature", 2.0), shape.want
+    of = {"classes": divergences, "labels": labels_losses}[shape.kind]
     losses: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-        "kl": lambda student, teacher: kl(student, teacher, kd_temperature=temperature),
-        "mse": mse,
+        "kl": lambda student, teacher: of.kl(student, teacher, kd_temperature=temperature),
+        "mse": of.mse,
     }
     name = spec.get("loss", "kl")
 
     def compute(output: Output, answers: Mapping[Want, Tensor], gold: Tensor) -> tuple[Tensor, Tensor]:
-        given, own = answers[LOGPROBS].shape, output.logits.shape
+        given, own = answers[want].shape, output.logits.shape
         if given != own or own[-1] != shape.classes:
             raise UserError(
                 f"the teacher's log-probabilities are {tuple(given)} (units, classes), the student's logits {tuple(own)}",
                 place="objectives logits", remedy=f"both must have the same units, and the task's {shape.classes} classes",
             )  # fmt: skip
-        return losses[name](output.logits, answers[LOGPROBS])
+        return losses[name](output.logits, answers[want])
 
     return Term(
         "logits",
         spec["weight"],
-        frozenset({LOGPROBS}),
+        frozenset({want}),
         compute,
-        lambda answers, gold: units(answers[LOGPROBS]),
+        lambda answers, gold: units(answers[want]),
         finite=name == "mse",
     )
 
 
 def _hard(spec: Mapping[str, Any], shape: Shape) -> Term:
+    of = {"classes": hard, "labels": labels_losses}[shape.kind]
+    made = None if shape.gold is None else weights(spec.get("class_weights", "none"), shape.gold, shape.labels)
+    weight = None if made is None else torch.from_numpy(made)
     return Term(
         "hard",
         spec["weight"],
         frozenset(),
-        lambda output, answers, gold: cross_entropy(output.logits, gold),
-        lambda answers, gold: labeled(gold),
+        lambda output, answers, gold: of.cross_entropy(output.logits, gold, None if weight is None else weight.to(gold.device)),
+        lambda answers, gold: of.labeled(gold),
     )
 
 

@@ -10,13 +10,15 @@ from .divergences import widened
 IGNORED = -1  # the gold of a unit that has none
 
 
-def cross_entropy(student: Tensor, gold: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(student: Tensor, gold: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the sum of -log p(gold) over units that have gold, and their number.
 
-    *Shape:* ``student`` logits (..., classes), ``gold`` integers (...). A batch without gold gives 0 with a gradient of 0.
+    *Shape:* ``student`` logits (..., classes), ``gold`` integers (...), ``weights`` (classes,) of each unit by its gold. A batch without
+    gold gives 0 with a gradient of 0.
     """
     logits, labels = widened(student).reshape(-1, student.shape[-1]), gold.reshape(-1)
-    return functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum"), labeled(labels)
+    weight = None if weights is None else weights.to(logits.dtype)
+    return functional.cross_entropy(logits, labels, weight=weight, ignore_index=IGNORED, reduction="sum"), labeled(labels)
 
 
 def labeled(gold: Tensor) -> Tensor:

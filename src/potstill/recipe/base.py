@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -77,6 +77,8 @@ def tagged(*kinds: type[BaseModel]) -> Any:
     return Annotated[union, Discriminator(tag)]
 
 
+SEPARATOR = "|"  # of labels in a text cell: that of pandas' str.get_dummies
+Separator = Annotated[str, Field(min_length=1, exclude_if=lambda value: value == SEPARATOR)]
 Text = Annotated[str, BeforeValidator(_text)]
 Slug = Annotated[str, BeforeValidator(_slug)]
 Paths = Annotated[str | list[str], BeforeValidator(_paths)]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from .base import Finding, Paths, Section, Text, one, refuse
+from .base import SEPARATOR, Finding, Paths, Section, Separator, Text, one, refuse
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -45,7 +45,8 @@ class Data(Section):
     test: Paths | None = None
     unlabeled: Paths | None = None  # the pool that the teacher may be asked about
     split: Split = Split()
-    columns: dict[Text, Text] = {}  # role -> column
+    columns: dict[Text, Text] = {}  # role -> column; `labels` instead of `label`: any number of labels apply to a row
+    label_separator: Separator = SEPARATOR  # of `labels` in a text cell
     slices: Annotated[list[Text], AfterValidator(_distinct)] = []  # columns by whose values results are also shown
     max_dropped: Annotated[float, Field(ge=0, le=1)] = 0.05  # the share of rows that can't be used at which the run stops
     near_duplicates: Annotated[float, Field(ge=0, le=1)] = 0.85  # Jaccard similarity from which two texts count as one; 0 is off
@@ -53,12 +54,22 @@ class Data(Section):
     license: Text = "unknown"
     source: Text = ""
 
+    @property
+    def separator(self) -> str | None:
+        """What parts the labels of a text cell where any number of labels apply; None where it is one label a row."""
+        return self.label_separator if "labels" in self.columns else None
+
     @model_validator(mode="after")
     def _together(self) -> Data:
         refuse(self._findings())
         return self
 
     def _findings(self) -> Iterator[Finding]:
+        if "labels" in self.columns and "label" in self.columns:
+            remedy = "keep `label` where one applies to a row, `labels` where any number may"
+            yield Finding(("columns", "labels"), "the columns of both `label` and `labels` are named", remedy)
+        if self.label_separator != SEPARATOR and self.separator is None:
+            yield Finding(("label_separator",), "nothing is to be parted", "name the column of the labels: columns: {labels: ...}")
         cut = {name: getattr(self.split, name) for name in ("validation", "calibration", "test") if getattr(self, name) is None}
         if sum(cut.values()) >= 1:
             shares = ", ".join(f"{name} {share:g}" for name, share in cut.items())

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from .base import Section, one, tagged
+from .base import Section, Text, one, tagged
 
 Weight = Annotated[float, Field(gt=0)]
 
@@ -71,10 +71,15 @@ class Relations(Section):
 
 
 class Hard(Section):
-    """Cross-entropy on the gold labels, where a row has one."""
+    """Cross-entropy on the gold labels, where a row has some; the control learns by it too.
+
+    ``class_weights``: `balanced` makes every class weigh the same in all (each label's yes and no, where any number of labels apply);
+    {label: weight} weighs those rows so, others 1. The rows' mean weight is 1 whatever is given.
+    """
 
     kind: Literal["hard"] = "hard"
     weight: Weight = 1.0
+    class_weights: Annotated[Literal["none", "balanced"] | dict[Text, Weight], Field(exclude_if=lambda value: value == "none")] = "none"
 
 
 Objective = tagged(Logits, Hidden, Embedding, Attention, Relations, Hard)

@@ -15,15 +15,15 @@ from .base import Finding, Section, Slug, refuse
 from .data import Data
 from .export import Export
 from .objectives import DEFAULT, INNER, Objective
-from .requirement import Requirement
+from .requirement import MANY_METRICS, METRICS, Requirement
 from .robustness import Robustness
 from .rounds import Rounds
 from .students import USES_HIDDEN, AnyStudent
 from .teacher import HIDDEN_STATES, WEIGHTS, RecordedTeacher, Teacher, members
 from .training import Training
 
-ROLES = {"text-classification": ("text", "text_pair", "label", "group")}  # what columns a task may name
-ANSWERS = ("text", "text_pair", "label", "probabilities", "logprobs")  # what columns recorded answers may name
+ROLES = {"text-classification": ("text", "text_pair", "label", "labels", "group")}  # what columns a task may name
+ANSWERS = ("text", "text_pair", "label", "labels", "probabilities", "logprobs", "logodds")  # what columns recorded answers may name
 
 
 class Recipe(Section):
@@ -44,6 +44,20 @@ class Recipe(Section):
     engine: Literal["local"] = "local"
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = [0]
     threads: Annotated[int, Field(ge=1)] | None = None  # null: all cores
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_metric(cls, values: Any) -> Any:
+        """Where any number of labels apply, a quality that names no metric is the main one of that task."""
+        match values:
+            case {"data": {"columns": {"labels": _}}, "requirement": {"quality": dict(quality)} as required} if "metric" not in quality:
+                return {**values, "requirement": {**required, "quality": {**quality, "metric": MANY_METRICS[0]}}}
+        return values
+
+    @property
+    def many(self) -> bool:
+        """Whether any number of labels may apply to a row."""
+        return self.data.separator is not None
 
     @model_validator(mode="after")
     def _together(self) -> Recipe:
@@ -74,6 +88,9 @@ class Recipe(Section):
     def _findings(self) -> Iterator[Finding]:
         yield from self._names()
         yield from self._roles()
+        yield from self._metric()
+        yield from self._trees()
+        yield from self._many_teacher()
         yield from self._objectives()
         yield from self._sources()
         yield from self._augmentations()
@@ -103,6 +120,35 @@ class Recipe(Section):
                 if role not in ANSWERS:
                     place = ("teacher", *path, "columns", role)
                     yield Finding(place, f"recorded answers have no column '{role}'", did_you_mean(role, ANSWERS))
+
+    def _many_teacher(self) -> Iterator[Finding]:
+        """Any number of labels a row: what can't be asked for them yet."""
+        if not self.many:
+            return
+        if self.teacher.kind not in ("model", "recorded"):
+            words = f"a teacher of kind {self.teacher.kind} can't tell any number of labels a row"
+            yield Finding(("teacher", "kind"), words, "take one of kind model, or record its answers: kind: recorded")
+        elif getattr(self.teacher, "precision", "fp32") not in ("fp32", "bf16"):
+            words = f"any number of labels a row can't be asked in {self.teacher.precision}"
+            yield Finding(("teacher", "precision"), words, "name fp32 or bf16")
+
+    def _trees(self) -> Iterator[Finding]:
+        for place, student in enumerate(self.students):
+            if student.kind != "trees":
+                continue
+            if self.many:
+                remedy = "leave it out, or take a student of another kind"
+                yield Finding(("students", place, "kind"), f"'{student.name}' (trees) can't learn any number of labels a row", remedy)
+            if any(getattr(term, "class_weights", "none") != "none" for term in self.objectives_of(student)):
+                remedy = "give it objectives of its own without them"
+                yield Finding(("students", place, "kind"), f"'{student.name}' (trees) can't weigh classes", remedy)
+
+    def _metric(self) -> Iterator[Finding]:
+        quality = self.requirement.quality if self.requirement is not None else None
+        known = MANY_METRICS if self.many else METRICS
+        if quality is not None and quality.metric not in known:
+            kind = "any number of labels a row" if self.many else "one label a row"
+            yield Finding(("requirement", "quality", "metric"), f"'{quality.metric}' does not judge {kind}", f"known: {', '.join(known)}")
 
     def _objectives(self) -> Iterator[Finding]:
         lists: list[tuple[tuple[str | int, ...], Sequence[Any] | None, list[Any]]]

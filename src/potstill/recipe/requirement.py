@@ -9,7 +9,9 @@ from pydantic import Field, model_validator
 from .base import Finding, Section, refuse
 
 METRICS = ("accuracy", "macro_f1", "mcc", "log_loss")
-Metric = Literal["accuracy", "macro_f1", "mcc", "log_loss"]
+MANY_METRICS = ("micro_f1", "macro_f1", "subset_accuracy", "hamming_loss")  # where any number of labels apply; the first is the usual one
+LOSSES = ("log_loss", "hamming_loss")  # lower is better
+Metric = Literal["accuracy", "macro_f1", "mcc", "log_loss", "micro_f1", "subset_accuracy", "hamming_loss"]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -17,7 +19,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Quality(Section):
     """The drop against the teacher, on gold labels, that is accepted."""
 
-    metric: Metric = "accuracy"
+    metric: Metric = "accuracy"  # micro_f1 where any number of labels apply
     max_drop: Annotated[float, Field(ge=0, lt=1)] | None = None  # absolute
     max_relative_drop: Annotated[float, Field(ge=0, lt=1)] | None = None  # of the teacher's quality
     confidence: Confidence = 0.95
@@ -29,8 +31,9 @@ class Quality(Section):
             refuse([Finding((), "the drop that you accept is missing", "give max_drop (absolute, 0.02 is two points) or max_relative_drop")])
         if len(given) == 2:
             refuse([Finding((), "max_drop and max_relative_drop are both given", "keep one of them")])
-        if self.metric == "log_loss" and self.max_relative_drop is not None:
-            refuse([Finding(("max_relative_drop",), "log_loss has no share that can be kept", "give max_drop: by how much log_loss may rise")])
+        if self.metric in LOSSES and self.max_relative_drop is not None:
+            words = f"{self.metric} has no share that can be kept", f"give max_drop: by how much {self.metric} may rise"
+            refuse([Finding(("max_relative_drop",), *words)])
         return self
 
 

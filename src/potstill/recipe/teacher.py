@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from .base import Finding, Paths, Section, Slug, Text, one, refuse, tagged
+from .base import SEPARATOR, Finding, Paths, Section, Separator, Slug, Text, one, refuse, tagged
 
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -71,11 +71,12 @@ class ModelTeacher(Section):
 
 
 class RecordedTeacher(Section):
-    """Answers that someone already has: JSONL or Parquet with labels, probabilities or log-probabilities."""
+    """Answers that someone already has: JSONL or Parquet with labels, probabilities, log-probabilities or log-odds."""
 
     kind: Literal["recorded"] = "recorded"
     path: Paths
-    columns: dict[Text, Text] = {}  # role (text, text_pair, label, probabilities, logprobs) -> column
+    columns: dict[Text, Text] = {}  # role (text, text_pair, label, labels, probabilities, logprobs, logodds) -> column
+    label_separator: Separator = SEPARATOR  # of `labels` in a text cell, where any number of them apply
     name: Slug = "recorded"
     license: Text = "unknown"
     output_license: OutputLicense = "unknown"

@@ -10,6 +10,7 @@ from .markup import Child, Html, bullets, details, el, section
 from .tables import Column, pairs, table
 from .view import View
 
+MOST = 12  # rare labels that are named
 SPLITS = ("train", "unlabeled", "validation", "calibration", "test")
 USES = {
     "train": "gold, learnt from", "unlabeled": "the pool that the teacher labels", "validation": "chooses: seeds, precision, when to stop",
@@ -74,11 +75,24 @@ def data(view: View) -> Html | None:
         "duplicates removed": _reasons(found.get("duplicates") or {}) or "none",
         "leaks into the judging rows": f"{found['leaks']:,} rows, removed from what is learnt from" if found.get("leaks") else "none found",
         "groups on both sides": f"{found['straddling_groups']:,}: your own files say so" if found.get("straddling_groups") else None,
+        "labels of the training rows": _imbalance(found.get("imbalance")),
         "labels missing": "; ".join(f"{split}: {', '.join(labels)}" for split, labels in (found.get("missing_labels") or {}).items()) or None,
         "made by augmentation": _augmented(found.get("augmented")),
         "looks at the test rows": f"{reads}" + (": each costs confidence" if reads and reads > 1 else "") if reads is not None else None,
     })  # fmt: skip
     return section("data", "Data", table("Rows by use", columns, rows), told, _labels(found), _sources(found))
+
+
+def _imbalance(found: Mapping[str, Any] | None) -> str | None:
+    """Return how uneven the labels are, and which are rare."""
+    if not found:
+        return None
+    ends = [found.get("most") or {}, found.get("least") or {}]
+    told = ", ".join(f"{word} {end['label']} ({words.rows_of(end['n'])})" for word, end in zip(("commonest", "rarest"), ends) if end)
+    rare, row = found.get("rare") or (), found.get("per_row")
+    if row:
+        told += f"; {row['mean']:.2f} labels a row, at most {row['most']:.0f}, none in {words.quality('accuracy', row['none'])}"
+    return told + (f"; fewer than {found['rare_below']} rows: {', '.join(rare[:MOST])}" + (" and more" if len(rare) > MOST else "") if rare else "")
 
 
 def _length(found: Mapping[str, float] | None) -> str | None:

@@ -11,8 +11,13 @@ from .tables import Column, table
 from .view import View
 
 Model = Mapping[str, Any]
+MANY_LEAD = (
+    "How often a label’s yes or no is right, against how sure the model says it is, on the test rows. On the dashed diagonal, probabilities mean what they "
+    "say; below it the model is too sure. Gray is the teacher. Bins hold equally many decisions."
+)
 WORST = 10  # slices that are drawn; all others are in the table
-SLICED = "accuracy"  # what slices are told in, whatever the main metric
+SLICED = "accuracy"  # what slices are told in, whatever the main metric; where any number of labels apply, that of whole sets:
+SETS = "subset_accuracy"
 SIDES = (  # of flips: the side, its title, who was right, who was wrong
     ("harmful", "Harmful: the teacher was right, the student is not", "teacher", "student"),
     ("beneficial", "Beneficial: the student is right, the teacher was not", "student", "teacher"),
@@ -68,11 +73,26 @@ def calibration(view: View) -> Html | None:
     shown = [(student, bins) for student in view.students if (bins := _bins(student))]
     if not shown:
         return None
-    lead = (
+    lead = MANY_LEAD if shown[0][0].get("thresholds") else (
         "How often an answer is right, against how sure the model says it is, on the test rows. On the dashed diagonal, probabilities mean what they say; "
         "below it the model is too sure. Gray is the teacher. Bins hold equally many rows."
     )  # fmt: skip
-    return section("calibration", "Calibration", el("div.multiples", [_reliability(view, student, bins, teacher) for student, bins in shown]), lead=lead)
+    drawn = el("div.multiples", [_reliability(view, student, bins, teacher) for student, bins in shown])
+    return section("calibration", "Calibration", drawn, _thresholds(view), lead=lead)
+
+
+def _thresholds(view: View) -> Html | None:
+    """Return from which probability on each label is told; None where one label applies to a row."""
+    shown = [student for student in view.students if student.get("thresholds")]
+    if not shown:
+        return None
+    columns = [Column("Label"), *(Column(student["name"], "number") for student in shown), Column("")]
+    alone = set(shown[0].get("shared_threshold") or ())
+    rows: list[list[Child]] = [
+        [label, *(words.number(student["thresholds"][label], 2) for student in shown), "the shared one: too few rows for its own" if label in alone else None]
+        for label in shown[0]["thresholds"]
+    ]
+    return details(f"From which probability on a label is told ({len(rows)} labels), chosen on validation", table("Thresholds", columns, rows))
 
 
 def _bins(model: Model) -> list[Any]:
@@ -83,7 +103,10 @@ def _bins(model: Model) -> list[Any]:
 def _reliability(view: View, student: Model, bins: Sequence[Any], teacher: Sequence[Any]) -> Html:
     ece, temperature = words.value((student.get("calibration") or {}).get("ece")), words.value(student.get("temperature"))
     desc = "; ".join(f"says {words.quality('accuracy', b['confidence'])}, is right {words.quality('accuracy', b['accuracy'])}" for b in bins)
-    parts = [f"ECE {words.quality('accuracy', ece)}" if ece is not None else None, _counted(sum(b["n"] for b in bins), "row")]
+    parts = [
+        f"ECE {words.quality('accuracy', ece)}" if ece is not None else None,
+        _counted(sum(b["n"] for b in bins), "decision" if student.get("thresholds") else "row"),
+    ]
     parts += [f"temperature {temperature:.2f}" if temperature is not None else None]
     taught = words.value((view.teacher.get("calibration") or {}).get("ece"))
     parts += [f"teacher’s ECE {words.quality('accuracy', taught)}" if taught is not None else None]
@@ -99,7 +122,7 @@ def slices(view: View) -> Html | None:
         return None
     first = shown[0]
     rows = [_slice(row) for row in sorted(first["slices"], key=lambda row: -(words.value(row.get("drop")) or 0.0))[:WORST]]
-    overall = words.value(first.get("quality_drop")) if view.metric == SLICED else None
+    overall = words.value(first.get("quality_drop")) if view.metric in (SLICED, SETS) else None
     desc = "; ".join(f"{row.name}: drop {row.notes[0]}" for row in rows)
     frame = plots.Frame(f"Worst slices of {first['name']}", "as the teacher", ("drop", SLICED, "n"), 100, overall)
     drawn = plots.drawn("slices-plot", lambda width, key, look: plots.intervals(rows, frame, width, key, look, desc))

@@ -171,7 +171,8 @@ def _check(view: View, check: Mapping[str, Any], key: str) -> list[Child]:
     title = TITLES.get(name, name.replace("_", " "))
     if name == "quality":
         title = _capitalized(check.get("unit") or f"drop in {words.metric_name(view.metric)}")
-    title = title.replace("macro_f1", "macro-F1").replace("log_loss", "log-loss")
+    for metric, shown in words.METRICS.items():
+        title = title.replace(f" {metric}", f" {shown}")
     compare = "at least" if name in AT_LEAST else "at most"
     found = words.bounds(check)
     exact = found is None or found[0] == found[1]

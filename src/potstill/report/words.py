@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 DASH, MINUS, THIN = "–", "−", "\N{NARROW NO-BREAK SPACE}"
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC", "log_loss": "log-loss", "agreement": "agreement"}
-SHARES = {"accuracy", "macro_f1", "agreement", "disagreement"}  # shown in percent, their differences in points
-LOWER_IS_BETTER = {"log_loss", "perplexity"}
+METRICS = {
+    "accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC", "log_loss": "log-loss", "agreement": "agreement", "micro_f1": "micro-F1",
+    "subset_accuracy": "subset accuracy", "hamming_loss": "Hamming loss",
+}  # fmt: skip
+SHARES = {  # shown in percent, their differences in points
+    "accuracy", "macro_f1", "micro_f1", "subset_accuracy", "hamming_loss", "agreement", "disagreement",
+}  # fmt: skip
+LOWER_IS_BETTER = {"log_loss", "hamming_loss", "perplexity"}
 
 
 def metric_name(metric: str) -> str:

@@ -1,9 +1,9 @@
-"""The shipped thing at work: an artifact's folder in, labels with log-probabilities out. numpy, tokenizers and ONNX Runtime only."""
+"""The shipped thing at work: an artifact's folder in, labels with their scores out. numpy, tokenizers and ONNX Runtime only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ import onnxruntime
 
 from .. import storage
 from ..errors import BundleError, DataError, UserError
-from ..records import Field
+from ..records import Field, HeadKind
 from .preprocess import Preprocess, build
 
-SCHEMA = 1
+SCHEMA = 2
+SCHEMAS: Mapping[HeadKind, int] = {"classes": 1, "labels": 2}  # what an older potstill can read, it shall; labels it would take for classes
 DESCRIPTION = "artifact.json"
 MEND = "restore the file, or write the bundle again"
 
@@ -32,6 +33,8 @@ class Predictor:
     preprocess: Preprocess
     session: Any  # onnxruntime.InferenceSession
     max_batch: int | None = None  # rows that may share a batch without a say in each other's answers; None: any number
+    kind: HeadKind = "classes"
+    cuts: tuple[float, ...] = ()  # from which log-odds on each label is told; none: from 0 on
 
     @staticmethod
     def open(folder: Path, threads: int = 1) -> Predictor:
@@ -42,15 +45,19 @@ class Predictor:
         model = folder / described["model"]
         session = open_session(model, threads, described.get("files", {}).get(described["model"], {}).get("bytes"))
         _agree(model, session, preprocess.inputs, len(labels))
-        return Predictor(folder, labels, tuple(spec["fields"]), float(described["temperature"]), preprocess, session, described.get("max_batch"))
+        head = described["head"]
+        return Predictor(
+            folder, labels, tuple(spec["fields"]), float(described["temperature"]), preprocess, session, described.get("max_batch"),
+            head.get("kind", "classes"), tuple(map(float, head.get("thresholds", ()))),
+        )  # fmt: skip
 
     def predict(self, rows: Sequence[Mapping[str, Field]], *, batch_size: int = 32) -> np.ndarray:
-        """Return calibrated log-probabilities *Shape:* (rows, classes) float32.
+        """Return calibrated log-probabilities, of labels log-odds *Shape:* (rows, classes) float32.
 
         A row's answer does not depend on the rows beside it, beyond the last digits of float32. Fields that the model does
         not read are ignored. Raises :class:`DataError` for a row without its fields.
         """
-        return log_softmax(self.logits(rows, batch_size=batch_size) / self.temperature)
+        return SCORES[self.kind](self.logits(rows, batch_size=batch_size) / self.temperature)
 
     def logits(self, rows: Sequence[Mapping[str, Field]], *, batch_size: int = 32) -> np.ndarray:
         """Return the model's scores *Shape:* (rows, classes) float32; rows of like length share a batch, of ``max_batch`` at most."""
@@ -65,9 +72,21 @@ class Predictor:
             out[batch] = self._run(self.preprocess.collate([items[i] for i in batch]))
         return out
 
-    def decide(self, logprobs: np.ndarray) -> list[str]:
-        """Return the likeliest label of each row of log-probabilities *Shape:* (rows, classes)."""
-        return [self.labels[i] for i in logprobs.argmax(axis=1)]
+    @property
+    def thresholds(self) -> np.ndarray:
+        """What is taken off scores before they decide *Shape:* (classes,) float32; zeros where one class applies."""
+        return np.array(self.cuts or np.zeros(len(self.labels)), np.float32)
+
+    def decide(self, logprobs: np.ndarray) -> list[str | list[str]]:
+        """Return what :meth:`predict` gave as an answer: each row's likeliest label, or the list of the labels that apply."""
+        if self.kind == "classes":
+            return [self.labels[i] for i in logprobs.argmax(axis=1)]
+        return [[self.labels[i] for i in np.flatnonzero(row >= 0)] for row in logprobs - self.thresholds]
+
+    def probabilities(self, logprobs: np.ndarray) -> np.ndarray:
+        """Return what :meth:`predict` gave as probabilities *Shape:* (rows, classes) float64; those of labels need not sum to 1."""
+        wide = logprobs.astype(np.float64)
+        return np.exp(wide) if self.kind == "classes" else np.exp(-np.logaddexp(0, -wide))
 
     def _rows(self, rows: Sequence[Mapping[str, Field]]) -> Sequence[Mapping[str, Field]]:
         wrong = rows if isinstance(rows, str | Mapping) else next((row for row in rows if not isinstance(row, Mapping)), None)
@@ -105,6 +124,12 @@ def describe(folder: Path) -> dict[str, Any]:
         raise BundleError(f"the model must lie in this folder, not at '{found['model']}'", place=str(path), remedy=MEND)
     if not (math.isfinite(found["temperature"]) and found["temperature"] > 0):
         raise BundleError(f"a temperature of {found['temperature']} can't be", place=str(path), remedy=MEND)
+    head = found["head"]
+    if head.get("kind", "classes") not in SCHEMAS:
+        raise BundleError(f"an unknown kind of head, '{head['kind']}'", place=str(path), remedy="install a newer potstill")
+    cuts = head.get("thresholds", [])
+    if cuts and (len(cuts) != len(head["labels"]) or not all(map(math.isfinite, cuts))):
+        raise BundleError(f"{len(cuts)} thresholds for {len(head['labels'])} labels, or one that is no number", place=str(path), remedy=MEND)
     return found
 
 
@@ -137,6 +162,10 @@ def _agree(path: Path, session: Any, inputs: Sequence[str], classes: int) -> Non
         raise BundleError(f"the model gives {gives} scores for {classes} labels", place=str(path), remedy=MEND)
 
 
+def _float32(scores: np.ndarray) -> np.ndarray:
+    return np.asarray(scores, np.float32)
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
@@ -146,3 +175,6 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
     shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
     normalized: np.ndarray = (shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))).astype(np.float32)
     return normalized
+
+
+SCORES: Mapping[HeadKind, Callable[[np.ndarray], np.ndarray]] = {"classes": log_softmax, "labels": _float32}

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from ..lookup import did_you_mean
 from .predictor import Predictor
 
@@ -18,6 +16,8 @@ Answer = dict[str, Any]
 
 def predict_lines(predictor: Predictor, lines: Iterable[str], *, batch: int = 64) -> Iterator[Answer]:
     """Yield for each line, in order, {"label", "score", "scores"}, or {"error", "line"} for a line that can't be read.
+
+    Where any number of labels may apply: {"labels", "scores"}, and no score of the whole.
 
     A line is a JSON object with the model's fields (others are ignored), or else the text itself, where the model reads
     one: an empty line is the empty text, so that answers stay beside their lines. ``line`` counts from 1; ``score`` and
@@ -65,7 +65,7 @@ def _object(line: str) -> dict[str, Any] | None:
 def _answers(predictor: Predictor, rows: list[Row]) -> Iterator[Answer]:
     if not rows:
         return
-    for row in np.exp(predictor.predict(rows).astype(np.float64)):
-        best = int(row.argmax())
+    said = predictor.predict(rows)
+    for told, row in zip(predictor.decide(said), predictor.probabilities(said)):
         scores = {label: round(float(p), 6) for label, p in zip(predictor.labels, row)}
-        yield {"label": predictor.labels[best], "score": round(float(row[best]), 6), "scores": scores}
+        yield {"labels": told, "scores": scores} if isinstance(told, list) else {"label": told, "score": round(float(row.max()), 6), "scores": scores}

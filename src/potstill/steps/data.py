@@ -61,7 +61,7 @@ def prepare(work: Workspace) -> Data:
 
     stage = work.cache.get("data", {"task": work.recipe.task, "options": options, "files": files}, make, version=2)
     found = load("potstill.dataset.prepare:load")(stage.folder)
-    head = Head("classes", tuple(found.card["labels"]))
+    head = Head(work.task.head_kind, tuple(found.card["labels"]))
     data = Data(stage, found.train, found.validation, found.calibration, found.unlabeled, found.test, head, found.card)
     return replace(data, elsewhere=_elsewhere(work, data))
 

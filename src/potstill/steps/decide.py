@@ -9,10 +9,11 @@ import numpy as np
 
 from ..lookup import load
 from ..records import Check, Interval
+from ..records import in_words as words
 from ..workspace import Workspace
 from .data import Data
 from .judge import Candidate, Opened, registered_order
-from .teach import load_arrays, main_metric
+from .teach import main_metric, on_validation
 
 
 def certify(work: Workspace, data: Data, standing: Any, found: Sequence[Candidate], speed: Any, opened: Opened) -> Any:
@@ -25,7 +26,7 @@ def certify(work: Workspace, data: Data, standing: Any, found: Sequence[Candidat
     part = required.quality or required.fidelity
     alpha = 1 - (part.confidence if part else 0.95)
     return load("potstill.evaluation.verdict:certify")(
-        contenders, alpha=alpha, read=opened.read, test_rows=len(opened.rows), order=registered_order(work, found, standing)
+        contenders, alpha=alpha, read=opened.read, test_rows=len(opened.rows), order=registered_order(work, data, found, standing)
     )
 
 
@@ -36,8 +37,8 @@ def rows_of(opened: Opened, student: np.ndarray, teacher: np.ndarray | None = No
 
 def _contender(work: Workspace, data: Data, standing: Any, candidate: Candidate, measured: Mapping[str, Any], opened: Opened) -> Any:
     held = load("potstill.evaluation.checks:Rows")(
-        work.task.encode(data.validation.examples, data.head), load_arrays(standing.folder / "validation.npz")["teacher"],
-        candidate.model.logprobs("validation"), data.validation.groups,
+        work.task.encode(data.validation.examples, data.head), on_validation(standing)["teacher"],
+        candidate.model.decided("validation"), data.validation.groups,
     )  # fmt: skip
     return load("potstill.evaluation.verdict:contender")(
         name=candidate.name, size_bytes=candidate.artifact.size_bytes, fixed=_fixed(work, candidate, measured), required=work.recipe.requirement,
@@ -74,3 +75,16 @@ def _fixed(work: Workspace, candidate: Candidate, measured: Mapping[str, Any]) -
 
 def _interval(found: Mapping[str, float], method: str) -> Interval:
     return Interval(found["value"], found["low"], found["high"], int(found["n"]), method)
+
+
+def in_words(work: Workspace, data: Data, scores: np.ndarray) -> list[str | None]:
+    """Return each row's decision in words, None where there is no answer."""
+    return [None if found is None else words(found) for found in decisions(work, data, scores)]
+
+
+def decisions(work: Workspace, data: Data, scores: np.ndarray) -> list[tuple[str, ...] | None]:
+    """Return each row's labels, one or any number of them, None where there is no answer."""
+    labels, answered = data.head.labels, ~np.isnan(scores).any(axis=1)
+    decided = work.task.decide(np.nan_to_num(scores))
+    told = [(labels[int(row)],) if data.head.kind == "classes" else tuple(labels[i] for i in np.flatnonzero(row)) for row in decided]
+    return [row if there else None for row, there in zip(told, answered)]

@@ -14,6 +14,7 @@ from .. import storage
 from ..lookup import load
 from ..workspace import Workspace
 from .data import Data
+from .decide import decisions, in_words
 from .judge import Candidate, Opened
 
 PROBE_ROWS = 20
@@ -56,19 +57,26 @@ def predictions(work: Workspace, data: Data, found: Sequence[Candidate], opened:
         return
     with storage.new_folder(folder, manifest, point="predictions") as partial:
         for name, key in names.items():
-            _table(partial / f"{name}.parquet", data, opened, opened.logprobs[key])
+            _table(partial / f"{name}.parquet", work, data, opened, key)
 
 
-def _table(path: Path, data: Data, opened: Opened, logprobs: np.ndarray) -> None:
-    labels = np.array([*data.head.labels, None], dtype=object)
-    decided = np.where(np.isnan(logprobs).any(axis=1), len(data.head.labels), np.nan_to_num(logprobs).argmax(axis=1))
-    table = load("pyarrow:table")(
-        {
-            "row": list(range(len(opened.rows))), "id": [row.id for row in opened.rows], "place": [row.place for row in opened.rows],
-            "gold": [None if row.gold is None else str(row.gold) for row in opened.rows], "label": labels[decided].tolist(),
-            "score": np.exp(logprobs.max(axis=1)).astype(np.float64), "logprobs": logprobs.astype(np.float32).tolist(),
-        }
-    )  # fmt: skip
+def _table(path: Path, work: Workspace, data: Data, opened: Opened, key: str) -> None:
+    named: dict[str, Any] = {
+        "row": list(range(len(opened.rows))), "id": [row.id for row in opened.rows], "place": [row.place for row in opened.rows],
+        "gold": [row.told for row in opened.rows], "label": in_words(work, data, opened.logprobs[key]),
+    }  # fmt: skip
+    said: dict[str, Any]
+    if data.head.kind == "classes":
+        said = {"score": np.exp(opened.said[key].max(axis=1)).astype(np.float64), "logprobs": opened.said[key].astype(np.float32).tolist()}
+    else:  # ``gold`` and ``label`` are the words of a set; ``score`` is the set's probability, its labels taken for independent
+        told = decisions(work, data, opened.logprobs[key])
+        chance = np.where(opened.logprobs[key] >= 0, opened.said[key], -opened.said[key]).astype(np.float64)
+        said = {
+            "gold_labels": [None if row.gold is None else list(row.labels) for row in opened.rows],
+            "labels": [None if labels is None else list(labels) for labels in told],
+            "score": np.exp(-np.logaddexp(0, -chance).sum(axis=1)), "logodds": opened.said[key].astype(np.float32).tolist(),
+        }  # fmt: skip
+    table = load("pyarrow:table")(named | said)
     load("pyarrow.parquet:write_table")(table, str(path))
 
 
@@ -83,14 +91,15 @@ def pack(work: Workspace, data: Data, chosen: Candidate, report: Mapping[str, An
     load("potstill.bundle.write:write")(
         folder, chosen.artifact, facts=_facts(work, chosen, report, predictor.fields), calibration=_calibration(chosen, report),
         rows=[row.fields for row in data.validation.examples[:PROBE_ROWS]], fields=predictor.fields, labels=predictor.labels,
-        predict=predictor.predict, made_from=manifest["facts"],
+        predict=predictor.predict, decide=predictor.decide, made_from=manifest["facts"],
     )  # fmt: skip
     return folder
 
 
 def _calibration(chosen: Candidate, report: Mapping[str, Any]) -> dict[str, Any]:
     own = next(s for s in report["students"] if s["name"] == chosen.name)
-    return {"temperature": chosen.temperature, "ece": (own["calibration"] or {}).get("ece")}
+    told = {"temperature": chosen.temperature, "ece": (own["calibration"] or {}).get("ece")}
+    return told | ({"thresholds": own["thresholds"]} if own.get("thresholds") else {})
 
 
 def _facts(work: Workspace, chosen: Candidate, report: Mapping[str, Any], fields: Sequence[str]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..lookup import load
+from ..records import NO_LABEL
 from ..workspace import Workspace
 from .data import Data
-from .decide import rows_of
+from .decide import in_words, rows_of
 from .judge import Candidate, Opened
 from .learn import Model
 from .teach import main_metric, quality
@@ -21,10 +22,11 @@ TWO_SIDED = 0.025  # each bound of a 95 % interval
 
 def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[Model], opened: Opened) -> dict[str, Any]:
     """Return what the report tells of one student on the test rows; its intervals are two-sided 95 %."""
-    student = opened.logprobs[candidate.model.name]
+    name, student = candidate.model.name, opened.logprobs[candidate.model.name]
     rows = rows_of(opened, student)
-    answered = rows.known(need_gold=False)
-    told = {"fidelity": load("potstill.evaluation.fidelity:fidelity")(answered.teacher, answered.student, answered.groups)}
+    off = (opened.thresholds["teacher"], opened.thresholds[name]) if data.head.kind == "labels" else None
+    fidelity = load("potstill.evaluation.fidelity:fidelity")
+    told = {"fidelity": fidelity(opened.said["teacher"], opened.said[name], opened.groups, kind=data.head.kind, thresholds=off)}
     if not data.has_gold:
         without = dict.fromkeys(("quality", "quality_intervals", "quality_drop", "retention", "control", "calibration"))
         return {**told, **without, "slices": [], "by_seed": []}
@@ -34,7 +36,7 @@ def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[
         **alone(work, data, opened, student),
         "quality_drop": _drop(work, data, known),
         "retention": _retention(work, data, known),
-        "calibration": load("potstill.evaluation.calibration:as_json")(known.gold, known.student),
+        "calibration": calibration(opened, name),
         "control": _control(work, data, candidate, opened, student),
         "gain_floor": _gain(work, data, opened, student, opened.logprobs["floor"]) if "floor" in opened.logprobs else None,
         "slices": _slices(work, opened, student),
@@ -42,6 +44,13 @@ def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[
         "by_seed": _by_seed(work, data, models, candidate, opened),
         "over_seeds": _over_seeds(work, data, models, candidate, opened),
     }
+
+
+def calibration(opened: Opened, name: str) -> dict[str, Any]:
+    """Return how far one side's probabilities mean what they say, on the rows that everyone is judged on."""
+    known = opened.judged
+    found: dict[str, Any] = load("potstill.evaluation.calibration:as_json")(opened.gold[known], opened.said[name][known], opened.thresholds[name])
+    return found
 
 
 def alone(work: Workspace, data: Data, opened: Opened, logprobs: np.ndarray) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def _slices(work: Workspace, opened: Opened, student: np.ndarray) -> list[dict[s
     rows = [row for row, keep in zip(opened.rows, known) if keep]
     names = sorted({name for row in rows for name in row.columns})
     columns = {
-        "label": [str(row.gold) for row in rows],
+        "label": [row.labels or (NO_LABEL,) for row in rows],
         "length": load("potstill.evaluation.slices:by_length")([len(work.task.text(row)) for row in rows]),
         **{name: [row.columns.get(name, "") for row in rows] for name in names},
     }
@@ -100,12 +109,12 @@ def _slices(work: Workspace, opened: Opened, student: np.ndarray) -> list[dict[s
 def _flips(work: Workspace, data: Data, opened: Opened, student: np.ndarray, most: int = 12) -> dict[str, Any]:
     teacher = opened.logprobs["teacher"]
     found = load("potstill.evaluation.fidelity:flips")(opened.gold, teacher, student)
-    labels = data.head.labels
+    said = {name: in_words(work, data, scores) for name, scores in (("teacher", teacher), ("student", student))}
     shown = {
         side: [
             {
-                "id": opened.rows[i].id, "place": opened.rows[i].place, "text": work.task.text(opened.rows[i])[:400], "gold": str(opened.rows[i].gold),
-                "teacher": labels[int(teacher[i].argmax())], "student": labels[int(student[i].argmax())],
+                "id": opened.rows[i].id, "place": opened.rows[i].place, "text": work.task.text(opened.rows[i])[:400], "gold": opened.rows[i].told,
+                "teacher": said["teacher"][i], "student": said["student"][i],
             }
             for i in places[:most].tolist()
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..records import Artifact, Example, group_numbers
 from ..workspace import Workspace
 from .data import Data
 from .learn import Model
-from .teach import Teaching, floor, load_arrays, main_metric, save_arrays
+from .teach import Teaching, floor, labeled, load_arrays, main_metric, on_validation, save_arrays, threshold
 
 ANALYSIS = 2  # raised when the statistics that decide change
 
@@ -41,6 +42,11 @@ class Candidate:
     def temperature(self) -> float:
         return float(self.sealed.read()["temperature"])
 
+    @property
+    def thresholds(self) -> np.ndarray:
+        """What is taken off the sealed artifact's scores before they decide: see :attr:`Model.thresholds`."""
+        return np.array(self.sealed.read().get("thresholds") or [0.0], np.float32)
+
 
 def candidates(work: Workspace, data: Data, models: Sequence[Model]) -> list[Candidate]:
     """Choose each student's seed on validation and fit its temperature on half of the calibration rows; the test rows choose nothing."""
@@ -59,9 +65,10 @@ def _seal(work: Workspace, data: Data, model: Model) -> Stage:
     def make(folder: Path, scratch: Path) -> None:
         shutil.copytree(model.artifact.folder, folder / "artifact")
         fitted = _temperature(work, data, model)
-        artifact = load("potstill.export.ladder:seal")(folder / "artifact", fitted["temperature"])
+        off = None if data.head.kind == "classes" else (model.thresholds / fitted["temperature"]).tolist()  # of tempered scores the same decisions
+        artifact = load("potstill.export.ladder:seal")(folder / "artifact", fitted["temperature"], off)
         record = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")}
-        storage.write_json(folder / "result.json", {**record, **fitted})
+        storage.write_json(folder / "result.json", {**record, **fitted, **({} if off is None else {"thresholds": off})})
 
     return work.cache.get(f"seal.{model.student}", {"exported": model.exported.fingerprint, "calibration": data.calibration.digest}, make)
 
@@ -71,8 +78,9 @@ def _temperature(work: Workspace, data: Data, model: Model) -> dict[str, Any]:
     rows = data.calibration.examples
     first = {row.id for row in data.halves()[0]}
     gold = work.task.encode(rows, data.head)
-    use = np.array([row.id in first for row in rows], bool) & (gold >= 0)
-    found = load("potstill.evaluation.calibration:fit_temperature")(model.logprobs("calibration")[use], gold[use], rows_in_all=int((gold >= 0).sum()))
+    known = labeled(gold)
+    use = np.array([row.id in first for row in rows], bool) & known
+    found = load("potstill.evaluation.calibration:fit_temperature")(model.logprobs("calibration")[use], gold[use], rows_in_all=int(known.sum()))
     return {"temperature": found.temperature, "rows": int(use.sum()), "reason": found.reason}
 
 
@@ -84,7 +92,7 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
         {"name": c.name, "ref": "potstill.measuring.openers:artifact", "spec": {"folder": str(c.artifact.folder), "threads": work.threads}} for c in found
     ]
     if teaching.ready.timed:
-        spec = {**teaching.ready.told(), "labels": list(data.head.labels), "threads": work.threads}
+        spec = {**teaching.ready.told(), "labels": list(data.head.labels), "head": data.head.kind, "threads": work.threads}
         subjects.insert(0, {"name": "teacher", "ref": "potstill.teachers.timed:open_timed", "spec": spec})
 
     def make(folder: Path, scratch: Path) -> None:
@@ -112,34 +120,49 @@ def _speedups(measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------------------------------------ the test
-def registered_order(work: Workspace, found: Sequence[Candidate], standing: Stage) -> list[str]:
+def registered_order(work: Workspace, data: Data, found: Sequence[Candidate], standing: Stage) -> list[str]:
     """Return the names in the order in which they will be tested: closest to the teacher on validation first, then the smaller.
 
     It is registered before the test rows are opened, and the verdict keeps to it.
     """
     required = work.recipe.requirement
-    teacher = load_arrays(standing.folder / "validation.npz")["teacher"]
+    teacher = on_validation(standing)["teacher"]
     known = ~np.isnan(teacher).any(axis=1)
+    differ = load("potstill.evaluation.decisions:KINDS")[data.head.kind].differ
 
     def behind(candidate: Candidate) -> float:
         if required is None or required.fidelity is None:
             return -candidate.model.score  # the teacher's own score is the same for all
-        own = work.task.decide(candidate.model.logprobs("validation"))
-        return float((own != work.task.decide(teacher))[known].mean())
+        return float(differ(candidate.model.decided("validation"), teacher)[known].mean())
 
     return [c.name for c in sorted(found, key=lambda c: (behind(c), c.artifact.size_bytes, c.name))]
 
 
 @dataclass(frozen=True)
 class Opened:
-    """The test rows after they were opened: gold, and what everyone said of them; a row of NaN where there was no answer."""
+    """The test rows after they were opened: gold, and what everyone said of them; a row of NaN where there was no answer.
+
+    ``said``: scores by name (teacher, floor, each model's); ``thresholds``: what is taken off them before they decide, (1,) of 0 where
+    one class applies.
+    """
 
     rows: tuple[Example, ...]
     gold: np.ndarray
-    logprobs: Mapping[str, np.ndarray]  # teacher, floor, and each model's name
+    said: Mapping[str, np.ndarray]
+    thresholds: Mapping[str, np.ndarray]
     registration: Any
     read: Any
     stage: Stage
+
+    @cached_property
+    def logprobs(self) -> Mapping[str, np.ndarray]:
+        """What decides, by name: log-probabilities, or log-odds with their thresholds taken off."""
+        return {name: scores - self.thresholds[name] for name, scores in self.said.items()}
+
+    @cached_property
+    def labeled(self) -> np.ndarray:
+        """Which rows have gold *Shape:* (rows,)."""
+        return labeled(self.gold)
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -149,13 +172,13 @@ class Opened:
     @property
     def judged(self) -> np.ndarray:
         """Which rows quality is told on, of everyone, so that columns side by side are of the same rows: gold, and the teacher answered."""
-        return (self.gold >= 0) & ~np.isnan(self.logprobs["teacher"]).any(axis=1)
+        return self.labeled & ~np.isnan(self.logprobs["teacher"]).any(axis=1)
 
 
 def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate], standing: Stage) -> Opened:
     """Register the requirement and the analysis, open the test rows, let everyone answer, and book the read."""
     required = work.recipe.requirement
-    order = registered_order(work, found, standing)
+    order = registered_order(work, data, found, standing)
     analysis = {
         "version": ANALYSIS, "metric": main_metric(work, data).name, "order": order,
         "artifacts": {c.name: c.artifact.sha256 for c in found},
@@ -188,7 +211,9 @@ def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[
     hashes = {name: storage.sha256_bytes(array.tobytes()) for name, array in said.items()}
     alpha = 1 - _confidence(required)
     read = load("potstill.evaluation.registration:read")(registration, artifacts=analysis["artifacts"], predictions=hashes, alpha=alpha)
-    return Opened(rows, work.task.encode(rows, data.head), said, registration, read, stage)
+    off = {name: threshold(standing, name) for name in ("teacher", "floor")} | {m.name: m.thresholds for m in models}
+    off |= {c.model.name: c.thresholds for c in found}
+    return Opened(rows, work.task.encode(rows, data.head), said, off, registration, read, stage)
 
 
 def _confidence(required: Any) -> float:

@@ -13,7 +13,7 @@ from ..recipe.students import USES_HIDDEN
 from ..records import Example, Want
 from ..workspace import Workspace
 from .data import Data
-from .teach import LOGPROBS, Teaching
+from .teach import Teaching
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def label(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> St
 def wants(work: Workspace, data: Data, teaching: Teaching) -> set[Want]:
     """Return what the objectives of all students need to know of the teacher."""
     facts = teaching.teacher.facts()
-    found: set[Want] = {LOGPROBS}
+    found: set[Want] = {data.head.want}
     for spec in work.recipe.students:
         layers = spec.layers if isinstance(spec, USES_HIDDEN) else 0
         terms, _ = load("potstill.objectives.build:build")(
@@ -57,6 +57,7 @@ def wants(work: Workspace, data: Data, teaching: Teaching) -> set[Want]:
             student_layers=layers if isinstance(layers, int) else len(layers), student_width=facts.get("width") or 0,
             teacher_layers=facts.get("layers") or 0, teacher_width=facts.get("width") or 0, seed=0,
             student_heads=facts.get("heads") or 0, teacher_heads=facts.get("heads") or 0,
+            head_kind=data.head.kind,
         )  # fmt: skip
         found |= {want for term in terms for want in term.needs}
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,11 +19,11 @@ from ..workspace import Workspace
 from . import general as general_stage
 from .data import Data, fields
 from .label import Lesson
-from .teach import Teaching, load_arrays, main_metric, save_arrays
+from .teach import Teaching, load_arrays, main_metric, save_arrays, thresholds
 
 Arm = Literal["distilled", "control"]
 PARITY_ROWS = 128  # of validation: they hold the exported model to the trained one, and show int8 what activations hold
-CONTROL_TERMS = ({"kind": "hard", "weight": 1.0},)
+CONTROL_TERM = {"kind": "hard", "weight": 1.0}  # and the weights of the classes, where the student's own has some
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,17 @@ class Model:
         return float(self.exported.read()["score"])
 
     def logprobs(self, split: str) -> np.ndarray:
-        """Return the exported model's log-probabilities on ``validation`` or ``calibration``; temperature 1."""
+        """Return the exported model's log-probabilities, of labels log-odds, on ``validation`` or ``calibration``; temperature 1."""
         return load_arrays(self.exported.folder / "logprobs.npz")[split]
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """What is taken off its scores at temperature 1 before they decide *Shape:* (labels,); (1,) of 0 where there are none."""
+        return np.array(self.exported.read().get("thresholds") or [0.0], np.float32)
+
+    def decided(self, split: str) -> np.ndarray:
+        """Return its scores, their thresholds taken off."""
+        return self.logprobs(split) - self.thresholds
 
 
 def learn(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Model:
@@ -68,7 +77,8 @@ def learn_all(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -
 
 
 def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Stage:
-    terms = CONTROL_TERMS if arm == "control" else tuple(term.model_dump(mode="json") for term in work.recipe.objectives_of(spec))
+    own = tuple(term.model_dump(mode="json") for term in work.recipe.objectives_of(spec))
+    terms = control_terms(own) if arm == "control" else own
     rows = tuple(e for e in lesson.gold if e.gold is not None) if arm == "control" else lesson.rows
     general = _general(work, data, teaching, spec, arm)
     source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
@@ -77,7 +87,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
     plan = _plan(work, spec, len(lesson.rows))
     inputs = {
         "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general"}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
-        "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.labels,
+        "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.named,
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
     }  # fmt: skip
@@ -111,6 +121,12 @@ def _trimmed(work: Workspace, data: Data, spec: Any, source: Path, lesson: Lesso
 
     inputs = {"source": storage.sha256_folder(source), "rows": [row.id for row in lesson.rows]}
     return work.cache.get(f"vocabulary.{spec.name}", inputs, make).folder / "model"
+
+
+def control_terms(terms: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Return what a control learns by: the gold labels, weighed as its student's are."""
+    weighed = next((term["class_weights"] for term in terms if "class_weights" in term), None)
+    return (CONTROL_TERM | ({} if weighed is None else {"class_weights": weighed}),)
 
 
 def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path | None:
@@ -168,7 +184,7 @@ class _Training:
         student = load("potstill.students.build:build")(
             self._shape(), data.head, source=self.source, fields=fields(data), seed=self.seed, max_length=max_length(work, self.spec), rows=rows
         )
-        terms, left_out = self._terms(student)
+        terms, left_out = self._terms(student, work.task.encode(rows, data.head))
         rows, taught = self._taught(rows, {want for term in terms for want in term.needs})
         records = load("potstill.training.records:TrainingRows")(
             items=student.preprocess.encode([row.fields for row in rows]), gold=work.task.encode(rows, data.head), teacher=taught
@@ -209,12 +225,13 @@ class _Training:
         layers = self.spec.layers
         return self.spec.model_copy(update={"layers": layers if isinstance(layers, int) else len(layers)})
 
-    def _terms(self, student: Any) -> tuple[list[Any], list[str]]:
+    def _terms(self, student: Any, gold: np.ndarray) -> tuple[list[Any], list[str]]:
         shape = self.teaching.teacher.facts() if self.arm == "distilled" else {}
         terms, left_out = load("potstill.objectives.build:build")(
             self.terms, head_width=self.data.head.width, student_layers=student.hidden_layers, student_width=student.width,
             teacher_layers=shape.get("layers", 0), teacher_width=shape.get("width", 0), seed=self.seed,
             student_heads=load("potstill.students.attention:heads")(getattr(student, "module", None)), teacher_heads=shape.get("heads", 0),
+            head_kind=self.data.head.kind, labels=self.data.head.labels, gold=gold,
         )  # fmt: skip
         for name in left_out:
             self.work.log.warn(f"'{self.spec.name}' can't use the objective '{name}': it is left out for this student")
@@ -248,11 +265,13 @@ def score(work: Workspace, data: Data, teaching: Teaching, logprobs: np.ndarray)
     """Return how good validation answers are, higher better: the main metric on gold, else the agreement with the teacher."""
     rows = data.validation.examples
     if data.has_gold:
-        return statistics.score(main_metric(work, data), work.task.encode(rows, data.head), logprobs, data.validation.groups)
+        gold, metric = work.task.encode(rows, data.head), main_metric(work, data)
+        return statistics.score(metric, gold, logprobs - work.task.thresholds(gold, logprobs, metric), data.validation.groups)
     taught = teaching.logprobs(rows, count=False)
     known = np.isfinite(taught).all(axis=1)
     groups = data.validation.groups
-    return statistics.share(work.task.decide(taught[known]) == work.task.decide(logprobs[known]), None if groups is None else groups[known])
+    same = ~load("potstill.evaluation.decisions:KINDS")[data.head.kind].differ(taught[known], logprobs[known])
+    return statistics.share(same, None if groups is None else groups[known])
 
 
 def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: Stage, arm: Arm, seed: int) -> Stage:
@@ -266,7 +285,8 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
 
             def judge(predictor: Any) -> Any:
                 said = predictor.predict(validation)
-                return load("potstill.export.ladder:Judged")(score(work, data, teaching, said).value, work.task.decide(said))
+                off = np.array(thresholds(work, data, said) or [0.0], np.float32)
+                return load("potstill.export.ladder:Judged")(score(work, data, teaching, said).value, work.task.decide(said - off))
 
             gate = load("potstill.export.ladder:Gate")(options.max_quality_loss, options.min_agreement)
             artifact, ladder = load("potstill.export.ladder:export")(
@@ -275,7 +295,10 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
             predictor = load("potstill.serving.predictor:Predictor").open(artifact.folder, threads=work.threads)
             logprobs = {"validation": predictor.predict(validation), "calibration": predictor.predict(calibration)}
             save_arrays(folder / "logprobs.npz", logprobs)
-            result = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")}
+            off = thresholds(work, data, logprobs["validation"])
+            if off is not None:
+                artifact = load("potstill.export.ladder:seal")(folder / "artifact", 1.0, off)
+            result = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")} | ({} if off is None else {"thresholds": off})
             storage.write_json(folder / "result.json", {**result, **ladder, "score": score(work, data, teaching, logprobs["validation"]).value})
 
     inputs = {

@@ -12,7 +12,7 @@ import numpy as np
 from ..lookup import load
 from ..workspace import Workspace
 from .evidence import Evidence
-from .figures import alone, figures
+from .figures import alone, calibration, figures
 from .judge import Candidate
 from .teach import baseline_figures, main_metric, majority
 
@@ -33,7 +33,7 @@ def name_of(spec: Any) -> str:
 def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return the section ``teacher``."""
     facts, opened = found.standing.read()["facts"], found.opened
-    said, known = opened.logprobs["teacher"], opened.judged
+    said = opened.logprobs["teacher"]
     has_gold = found.data.has_gold
     adapted = found.teaching.adapted.read() if found.teaching.adapted else None
     spec = work.recipe.teacher
@@ -47,7 +47,7 @@ def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> di
         "robustness": found.brittle("teacher"),
         "unanswered": int(np.isnan(said).any(axis=1).sum()), "adapted": adapted, "precision": facts.get("precision"), "facts": facts,
         "precision_probe": found.teaching.ready.probe,
-        "calibration": load("potstill.evaluation.calibration:as_json")(opened.gold[known], said[known]) if has_gold else None,
+        "calibration": calibration(opened, "teacher") if has_gold else None,
     }  # fmt: skip
 
 
@@ -65,6 +65,7 @@ def student(work: Workspace, found: Evidence, candidate: Candidate, measured: Ma
     return {
         "name": candidate.name, "kind": candidate.spec.kind, "parameters": trained["parameters"], "size_bytes": artifact.size_bytes,
         "artifact": {"path": f"students/{candidate.name}/artifact", "precision": artifact.precision, "sha256": artifact.sha256},
+        **thresholds(found, candidate),
         "before_export": {"quality": {metric: trained["history"]["kept_score"]}, "on": "validation"},
         **told, **_speed(measured["measured"][candidate.name]), "robustness": found.brittle(candidate.model.name),
         "speedup": {"throughput": ratio["throughput"], "latency_p95": ratio["latency_p95"]} if ratio else None,
@@ -77,6 +78,20 @@ def student(work: Workspace, found: Evidence, candidate: Candidate, measured: Ma
         "rows": trained["rows"], "left_out": trained["left_out"], "seed": candidate.model.seed, "temperature": candidate.temperature,
         "train_seconds": trained["history"]["seconds"],
     }  # fmt: skip
+
+
+def thresholds(found: Evidence, candidate: Candidate) -> dict[str, Any]:
+    """Return from which probability on each label is told, and which have too few validation rows for one of their own; nothing for classes."""
+    head = found.data.head
+    if head.kind == "classes":
+        return {}
+    said = 1 / (1 + np.exp(-candidate.thresholds.astype(np.float64)))
+    counts = found.data.card["by_label"].get("validation") or dict.fromkeys(head.labels, 0)
+    least = load("potstill.evaluation.thresholds:LEAST")
+    return {
+        "thresholds": {label: round(float(p), 6) for label, p in zip(head.labels, said)},
+        "shared_threshold": [label for label in head.labels if counts[label] < least],
+    }
 
 
 def _round(done: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..lookup import load
@@ -10,9 +10,11 @@ from ..records import Interval
 from ..workspace import Workspace
 from .augment import said
 from .evidence import Evidence
+from .models import thresholds
 from .teach import main_metric
 
 TWO_SIDED = 0.025  # each bound of a 95 % interval
+RARE = 10  # training rows under which a label is named as rare: too few to learn it, or to judge it, from
 
 
 def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
@@ -31,9 +33,30 @@ def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
         lines.append(f"{told['unasked']}; whether a student is more brittle than its teacher can't be told")
     for split, labels in found.data.card["missing_labels"].items():
         lines.append(f"{split} has no row of: {', '.join(labels)}")
+    if rare := (imbalance(found.data.card) or {"rare": []})["rare"]:
+        lines.append(f"labels with fewer than {RARE} training rows each: {_some(rare)}")
+    if shared := thresholds(found, found.candidates[0]).get("shared_threshold"):
+        lines.append(f"too few validation rows for a threshold of their own, so they have the one that is best for all: {_some(shared)}")
     if not found.data.has_gold:
         lines.append("there is no gold in validation and test: quality, control and retention can't be told, the verdict rests on fidelity")
     return lines
+
+
+def imbalance(card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how uneven the labels of the training rows are: rows of the commonest and of the rarest, and which are rare; None without gold."""
+    counts = card["by_label"].get("train")
+    if not counts:
+        return None
+    most, least = max(counts, key=counts.get), min(counts, key=counts.get)
+    return {
+        "most": {"label": most, "n": counts[most]}, "least": {"label": least, "n": counts[least]},
+        "rare": [label for label, n in sorted(counts.items(), key=lambda item: item[1]) if n < RARE], "rare_below": RARE,
+        "per_row": card.get("labels_per_row"),
+    }  # fmt: skip
+
+
+def _some(labels: Sequence[str], most: int = 10) -> str:
+    return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
 def notes(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str]:
@@ -64,7 +87,7 @@ def notes(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str
 def _of_the_teacher(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str]:
     """Return what the test showed of the teacher: saturated, below the floor, beaten by its students."""
     opened = found.opened
-    told = {"metric": made["metric"], "saturated": load("potstill.evaluation.calibration:saturated")(opened.logprobs["teacher"])}
+    told = {"metric": made["metric"], "saturated": load("potstill.evaluation.calibration:saturated")(opened.said["teacher"], found.data.head.kind)}
     drops = {s["name"]: Interval(**s["quality_drop"]) for s in made["students"] if s["quality_drop"] and s["quality_drop"]["n"]}
     behind = found.data.has_gold and "floor" in opened.logprobs and against_floor(work, found).high < 0
     lines: list[str] = load("potstill.evaluation.standing:teacher_notes")(**told, drops=drops, behind_floor=behind)

@@ -65,7 +65,7 @@ def _model(work: Workspace, data: Data, spec: Any) -> Ready:
     folder, made_of = (adapted.folder / "model", adapted.fingerprint) if adapted else (source, weights)
     chosen = precision.choose(work, data, spec, folder, made_of)
     asked = chosen.spec.model_dump(mode="json", exclude=NOT_ASKED)
-    fingerprint = storage.digest(asked, made_of, data.head.labels)
+    fingerprint = storage.digest(asked, made_of, data.head.named)
     return Ready(chosen.spec, fingerprint, source, folder, chosen.graph, adapted, chosen.probe)
 
 
@@ -82,7 +82,7 @@ def _adapt(work: Workspace, data: Data, spec: Any, source: Path, weights: str) -
 
     inputs = {
         "adapt": spec.adapt.model_dump(mode="json"), "max_length": spec.max_length, "weights": weights, "train": data.train.digest,
-        "validation": data.validation.digest, "labels": data.head.labels, "seed": work.recipe.seeds[0],
+        "validation": data.validation.digest, "labels": data.head.named, "seed": work.recipe.seeds[0],
         **({} if trained.precision == "fp32" else {"precision": trained.precision}),
     }  # fmt: skip
     return work.shared.get("adapt", inputs, make, version=2)
@@ -90,14 +90,14 @@ def _adapt(work: Workspace, data: Data, spec: Any, source: Path, weights: str) -
 
 def _recorded(work: Workspace, data: Data, spec: Any) -> Ready:
     files = [storage.sha256_file(Path(path)) for path in ([spec.path] if isinstance(spec.path, str) else spec.path)]
-    return Ready(spec, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.labels))
+    return Ready(spec, storage.digest(spec.model_dump(mode="json", exclude={"path"}), files, data.head.named))
 
 
 def _by_identity(opener: str) -> Callable[[Workspace, Data, Any], Ready]:
     """Return the way of a teacher that needs nothing made, and whose identity can be told without opening it."""
 
     def way(work: Workspace, data: Data, spec: Any) -> Ready:
-        return Ready(spec, storage.digest(load(opener)(spec), data.head.labels))
+        return Ready(spec, storage.digest(load(opener)(spec), data.head.named))
 
     return way
 

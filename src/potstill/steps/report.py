@@ -83,7 +83,7 @@ def _data(found: Evidence, opened: Opened) -> dict[str, Any]:
     return {
         **card["counts"], "dropped": card["dropped"], "leaks": card["leaks"], "duplicates": card["duplicates"],
         "test_reads": opened.read.number, "alpha": opened.read.alpha, "labels": card["labels"], "by_label": card["by_label"],
-        "missing_labels": card["missing_labels"], "groups": card["groups"], "straddling_groups": card["straddling_groups"],
+        "missing_labels": card["missing_labels"], "imbalance": notes.imbalance(card), "groups": card["groups"], "straddling_groups": card["straddling_groups"],
         "length": card["length"], "license": card["license"], "sources": card["sources"],
         "augmented": found.augmented.counts,
     }  # fmt: skip

@@ -145,7 +145,7 @@ class _Robustness:
         arms = [arm for arm in self.arms if arm.rows and not (name == "teacher" and unasked(self.work) and arm.name != ELSEWHERE)]
         if not arms:
             return {}
-        said = answer([row for arm in arms for row in arm.rows])
+        said = answer([row for arm in arms for row in arm.rows]) - self.opened.thresholds[name]
         return dict(zip((arm.name for arm in arms), np.split(said, np.cumsum([len(arm.rows) for arm in arms])[:-1])))
 
     # -------------------------------------------------------------------------------------------------------- the figures
@@ -181,4 +181,6 @@ class _Robustness:
         if self.data.has_gold:
             return self.opened.gold
         known = answered(self.opened.logprobs["teacher"])
-        return np.where(known, self.work.task.decide(np.nan_to_num(self.opened.logprobs["teacher"])), -1)
+        decided = self.work.task.decide(np.nan_to_num(self.opened.logprobs["teacher"]))
+        decided[~known] = -1
+        return decided

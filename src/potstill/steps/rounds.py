@@ -17,7 +17,7 @@ from ..workspace import Workspace
 from .data import Data
 from .label import Lesson, at_random, first, label, remaining
 from .learn import Model, learn
-from .teach import Teaching, load_arrays, main_metric
+from .teach import Teaching, main_metric, on_validation, threshold
 
 VECTOR = Want("vector")
 Record = dict[str, Any]
@@ -44,7 +44,7 @@ def label_in_rounds(work: Workspace, data: Data, teaching: Teaching, standing: S
             record["stopped"] = why
             break
         if number < rounds.count:
-            lesson = lesson.plus(_chosen(work, data, teaching, lesson, scouts[-1]))
+            lesson = lesson.plus(_chosen(work, data, teaching, standing, lesson, scouts[-1]))
     if len(done) > 1 and _wants_random_arm(work):
         done[-1]["random"] = _random_arm(work, data, teaching, standing, began, lesson, scouts[-1])
     return lesson, done
@@ -76,7 +76,7 @@ def _met(work: Workspace, data: Data, standing: Stage, scout: Model) -> bool:
     part = (required.quality or required.fidelity) if required is not None else None
     if required is None or part is None:
         return False
-    rows, alpha = _rows(work, data, load_arrays(standing.folder / "validation.npz")["teacher"], scout), 1 - part.confidence
+    rows, alpha = _rows(work, data, on_validation(standing)["teacher"], scout), 1 - part.confidence
     if required.quality is not None:
         check = load("potstill.evaluation.checks:quality_check")(required.quality, main_metric(work, data), rows, alpha)
     else:
@@ -89,13 +89,15 @@ def _gain(work: Workspace, data: Data, standing: Stage, before: Model, after: Mo
 
     In the main metric; without gold, in the share of rows on which it agrees with the teacher.
     """
-    rows = _rows(work, data, after.logprobs("validation"), before)
+    rows = _rows(work, data, after.decided("validation"), before)
     metric = main_metric(work, data)
     if not data.has_gold:
-        teacher = load_arrays(standing.folder / "validation.npz")["teacher"]
+        teacher = on_validation(standing)["teacher"]
         known = np.isfinite(teacher).all(axis=1)
-        decided = np.where(known, work.task.decide(np.where(known[:, None], teacher, 0.0)), -1)
-        rows, metric = load("potstill.evaluation.checks:Rows")(decided, rows.teacher, rows.student, rows.groups), work.task.metrics(data.head)["accuracy"]
+        decided = work.task.decide(np.where(known[:, None], teacher, 0.0))
+        decided[~known] = -1
+        metric = work.task.metrics(data.head)["accuracy" if data.head.kind == "classes" else "subset_accuracy"]
+        rows = load("potstill.evaluation.checks:Rows")(decided, rows.teacher, rows.student, rows.groups)
     found = load("potstill.evaluation.checks:drop_interval")(metric, rows.known(need_gold=True), 0.025)
     return asdict(found)
 
@@ -103,17 +105,17 @@ def _gain(work: Workspace, data: Data, standing: Stage, before: Model, after: Mo
 def _rows(work: Workspace, data: Data, against: np.ndarray, scout: Model) -> Any:
     """Return the validation rows of ``scout`` beside those of who stands in the teacher's place."""
     gold = work.task.encode(data.validation.examples, data.head)
-    return load("potstill.evaluation.checks:Rows")(gold, against, scout.logprobs("validation"), data.validation.groups)
+    return load("potstill.evaluation.checks:Rows")(gold, against, scout.decided("validation"), data.validation.groups)
 
 
 # ------------------------------------------------------------------------------------------------------------- choosing
-def _chosen(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson, scout: Model) -> list[Example]:
+def _chosen(work: Workspace, data: Data, teaching: Teaching, standing: Stage, lesson: Lesson, scout: Model) -> list[Example]:
     """Return the next round's rows, in the order of the pool."""
     rounds = work.recipe.rounds
 
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("choose", f"choosing {rounds.each:,} more rows of the pool"):
-            rows = CHOICES[rounds.choose](work, data, teaching, lesson, scout)
+            rows = CHOICES[rounds.choose](work, data, teaching, standing, lesson, scout)
             storage.write_json(folder / "result.json", [row.id for row in rows])
 
     inputs = {
@@ -125,24 +127,25 @@ def _chosen(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson, sco
     return [row for row in data.unlabeled if row.id in chosen]
 
 
-def _uncertain(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson, scout: Model) -> list[Example]:
-    """Return the remaining rows of which the scout is least sure."""
+def _uncertain(work: Workspace, data: Data, teaching: Teaching, standing: Stage, lesson: Lesson, scout: Model) -> list[Example]:
+    """Return the remaining rows of which the scout is least sure; with any number of labels, of one of its labels."""
     left = remaining(data, lesson)
-    return [left[i] for i in load("potstill.dataset.select:least_sure")(_said(work, scout, left), work.recipe.rounds.each)]
+    least = load(f"potstill.dataset.select:{LEAST_SURE[data.head.kind]}")
+    return [left[i] for i in least(_said(work, scout, left), work.recipe.rounds.each)]
 
 
-def _near_disagreements(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson, scout: Model) -> list[Example]:
+def _near_disagreements(work: Workspace, data: Data, teaching: Teaching, standing: Stage, lesson: Lesson, scout: Model) -> list[Example]:
     """Return the remaining rows that lie, in the teacher's space, near to rows it labeled and the scout still decides otherwise.
 
     Never near to rows that judge: choosing by validation's mistakes would make validation an optimist. Where the scout agrees on all
     that it learnt from, the rows of which it is least sure.
     """
-    known = teaching.logprobs(lesson.rows, count=False)
+    known = teaching.logprobs(lesson.rows, count=False) - threshold(standing, "teacher")
     own = _said(work, scout, lesson.rows)
     answered = np.isfinite(known).all(axis=1)
-    differ = answered & (work.task.decide(np.where(answered[:, None], known, 0.0)) != work.task.decide(own))
+    differ = answered & load("potstill.evaluation.decisions:KINDS")[data.head.kind].differ(np.where(answered[:, None], known, 0.0), own)
     if not differ.any():
-        return _uncertain(work, data, teaching, lesson, scout)
+        return _uncertain(work, data, teaching, standing, lesson, scout)
     wrong = [row for row, other in zip(lesson.rows, differ) if other]
     left = remaining(data, lesson)
     answers = teaching.ask([*wrong, *left], [VECTOR])
@@ -152,16 +155,18 @@ def _near_disagreements(work: Workspace, data: Data, teaching: Teaching, lesson:
     return [left[i] for i in load("potstill.dataset.select:near")(vectors, around, work.recipe.rounds.each)]
 
 
-def _at_random(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson, scout: Model) -> list[Example]:
+def _at_random(work: Workspace, data: Data, teaching: Teaching, standing: Stage, lesson: Lesson, scout: Model) -> list[Example]:
     return at_random(data, lesson, work.recipe.rounds.each)
 
 
+LEAST_SURE = {"classes": "least_sure", "labels": "least_sure_of_a_label"}
 CHOICES = {"uncertain": _uncertain, "near_disagreements": _near_disagreements, "random": _at_random}
 
 
 def _said(work: Workspace, scout: Model, rows: Sequence[Example]) -> np.ndarray:
+    """Return the scout's scores, their thresholds taken off."""
     predictor = load("potstill.serving.predictor:Predictor").open(scout.artifact.folder, threads=work.threads)
-    said: np.ndarray = predictor.predict([row.fields for row in rows])
+    said: np.ndarray = predictor.predict([row.fields for row in rows]) - predictor.thresholds
     return said
 
 

@@ -20,8 +20,6 @@ from ..workspace import Workspace
 from .data import Data
 from .ready import Ready, ready
 
-LOGPROBS = Want("logprobs")
-
 
 @dataclass
 class Teaching:
@@ -82,13 +80,14 @@ class Teaching:
         return answers
 
     def logprobs(self, examples: Sequence[Example], *, count: bool = True) -> np.ndarray:
-        """Return the teacher's log-probabilities *Shape:* (n, classes); a row of NaN where it gave no answer."""
-        answers = self.ask(examples, [LOGPROBS], count=count)
+        """Return the teacher's log-probabilities, of labels log-odds *Shape:* (n, classes); a row of NaN where it gave no answer."""
+        want = self.data.head.want
+        answers = self.ask(examples, [want], count=count)
         out = np.full((len(examples), self.data.head.width), np.nan, np.float32)
         known = set(answers.answered(example.id for example in examples))
         places = [i for i, example in enumerate(examples) if example.id in known]
         if places:
-            out[places] = answers.array([examples[i].id for i in places], LOGPROBS)
+            out[places] = answers.array([examples[i].id for i in places], want)
         return out
 
     def _budget(self) -> int | None:
@@ -129,9 +128,14 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
                 said["floor"] = fitted.predict_logprobs([work.task.text(row) for row in data.validation])
                 result["floor"] = {"size_bytes": fitted.size_bytes, "seconds": fitted.fit_seconds}
             save_arrays(folder / "validation.npz", said)
+            if data.head.kind == "labels":
+                result["thresholds"] = {name: thresholds(work, data, said[name]) for name in ("teacher", "floor") if name in said}
             storage.write_json(folder / "result.json", result)
 
-    stage = work.cache.get("standing", {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}, make)
+    inputs = {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}
+    if data.head.kind == "labels":
+        inputs["metric"] = main_metric(work, data).name  # what thresholds are chosen for
+    stage = work.cache.get("standing", inputs, make)
     _judge(work, data, stage)
     return stage
 
@@ -140,7 +144,7 @@ def _answers(teaching: Teaching, said: np.ndarray) -> None:
     """Raise :class:`TeacherError`, with what it said of the first, where the teacher answered no validation row at all."""
     rows = teaching.data.validation.examples
     if len(rows) and np.isnan(said).all():
-        answers = teaching.ask(rows[:1], [LOGPROBS], count=False)
+        answers = teaching.ask(rows[:1], [teaching.data.head.want], count=False)
         reason = getattr(answers.of(rows[0].id), "reason", "nothing")
         raise TeacherError(
             f"the teacher answered none of {len(rows):,} validation rows; of the first: {reason}", place=rows[0].place, remedy="mend the teacher"
@@ -154,7 +158,7 @@ def _judge(work: Workspace, data: Data, stage: Stage) -> None:
     found = baseline_figures(work, data, stage)
     metric = main_metric(work, data)
     name = metric.name
-    saturated = load("potstill.evaluation.calibration:saturated")(load_arrays(stage.folder / "validation.npz")["teacher"])
+    saturated = load("potstill.evaluation.calibration:saturated")(load_arrays(stage.folder / "validation.npz")["teacher"], data.head.kind)
     judged = load("potstill.evaluation.verdict:teacher_standing")(
         teacher=found["teacher"][name], majority=found["majority"][name], floor=found.get("floor", {}).get(name), n=len(data.validation),
         metric=name, higher_is_better=metric.higher_is_better, saturated=saturated,
@@ -166,17 +170,52 @@ def _judge(work: Workspace, data: Data, stage: Stage) -> None:
 
 def baseline_figures(work: Workspace, data: Data, stage: Stage) -> dict[str, dict[str, float]]:
     """Return the metrics on validation of teacher, floor and majority, on the rows that the teacher answered."""
-    said = load_arrays(stage.folder / "validation.npz")
+    said = on_validation(stage)
     gold = work.task.encode(data.validation.examples, data.head)
-    known = np.isfinite(said["teacher"]).any(axis=1) & (gold >= 0)
+    known = np.isfinite(said["teacher"]).any(axis=1) & labeled(gold)
     sides: dict[str, np.ndarray] = {name: said[name][known] for name in ("teacher", "floor") if name in said}
     sides["majority"] = majority(work, data, len(gold))[known]
     return {name: quality(work, data, gold[known], logprobs) for name, logprobs in sides.items()}
 
 
+def on_validation(stage: Stage) -> dict[str, np.ndarray]:
+    """Return what teacher and floor said of the validation rows, by name, their thresholds taken off."""
+    said = load_arrays(stage.folder / "validation.npz")
+    return {name: scores - threshold(stage, name) if name in ("teacher", "floor") else scores for name, scores in said.items()}
+
+
+def thresholds(work: Workspace, data: Data, scores: np.ndarray) -> list[float] | None:
+    """Return what is taken off scores before they decide, chosen on these scores of the validation rows; None where nothing is."""
+    if data.head.kind == "classes":
+        return None
+    gold = work.task.encode(data.validation.examples, data.head)
+    found: list[float] = work.task.thresholds(gold, scores, main_metric(work, data)).tolist()
+    return found
+
+
+def threshold(stage: Stage, name: str) -> np.ndarray:
+    """Return the thresholds of ``teacher`` or ``floor``, that were chosen on validation *Shape:* (labels,); (1,) of 0 where there are none."""
+    return np.array((stage.read().get("thresholds") or {}).get(name) or [0.0], np.float32)
+
+
+def labeled(gold: np.ndarray) -> np.ndarray:
+    """Return which rows have gold *Shape:* (rows,)."""
+    found: np.ndarray = load("potstill.evaluation.decisions:of")(gold).labeled(gold)
+    return found
+
+
 def majority(work: Workspace, data: Data, rows: int) -> np.ndarray:
-    """Return the log-probabilities of someone who knows only how common each label is among the rows to learn from."""
+    """Return the scores of someone who knows only how common each label is among the rows to learn from.
+
+    With any number of labels a row: the log-odds of each label's share, its thresholds chosen and taken off as everyone's are. Chance
+    without them tells nothing at all where no label applies to half the rows, and any model that tells something would be above it.
+    """
     gold = work.task.encode([row for row in (*data.train, *data.validation) if row.gold is not None], data.head)
+    if data.head.kind == "labels":
+        yes = gold.sum(axis=0, dtype=np.int64) + 1
+        odds = np.log(yes / (len(gold) + 2 - yes)).astype(np.float32)
+        off = np.array(thresholds(work, data, np.tile(odds, (len(data.validation), 1))), np.float32)
+        return np.tile(odds - off, (rows, 1))
     shares = (np.bincount(gold, minlength=data.head.width) + 1) / (len(gold) + data.head.width)
     return np.tile(np.log(shares).astype(np.float32), (rows, 1))
 
@@ -198,9 +237,10 @@ def main_metric(work: Workspace, data: Data) -> Any:
 def floor(work: Workspace, data: Data) -> Any:
     """Return the cheapest thing that learns, TF-IDF with a linear model, fitted on the gold rows."""
     gold = [row for row in data.train if row.gold is not None]
-    return load("potstill.baselines.floor:floor")(
-        [work.task.text(row) for row in gold], work.task.encode(gold, data.head), classes=data.head.width, seed=work.recipe.seeds[0]
-    )
+    texts, encoded, seed = [work.task.text(row) for row in gold], work.task.encode(gold, data.head), work.recipe.seeds[0]
+    if data.head.kind == "labels":
+        return load("potstill.baselines.labels:labels_floor")(texts, encoded, seed=seed)
+    return load("potstill.baselines.floor:floor")(texts, encoded, classes=data.head.width, seed=seed)
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..records import Head
+from ..records import Example, Head
+from . import prior
 from .source import seeded
 
 
@@ -58,10 +59,12 @@ class Traceable(nn.Module):
         return self.bag.logits(total / mask.sum(1).clamp(min=1))
 
 
-def fresh(embedding: Tensor, head: Head, hidden: int, seed: int) -> Bag:
-    """Return a bag over ``embedding`` with a head drawn from ``seed``."""
+def fresh(embedding: Tensor, head: Head, hidden: int, seed: int, rows: Sequence[Example] = ()) -> Bag:
+    """Return a bag over ``embedding`` with a head drawn from ``seed``; of ``rows`` it knows how common the labels are."""
     with seeded(seed):
-        return Bag(embedding, head.width, hidden)
+        made = Bag(embedding, head.width, hidden)
+    prior.start(made.head["out"], rows, head)
+    return made
 
 
 def restored(embedding: Tensor, head: Mapping[str, Tensor]) -> Bag:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from .. import rng
 from ..records import Example, Head
+from . import prior
 from .source import seeded
 from .subword import SubwordStudent, begin, itself, restored
 
@@ -48,7 +49,7 @@ class TextCNN(nn.Module):
 def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> SubwordStudent:
     """Return a student over the tokenizer, and unless ``spec.source`` is "scratch" the embeddings, of the model in ``source``.
 
-    ``rows`` are not needed. Raises :class:`UserError` for a folder that can't be used.
+    ``rows``: see :mod:`.prior`. Raises :class:`UserError` for a folder that can't be used.
     """
     tokenizer, preprocess, embedding = begin(spec, source, fields=fields, seed=seed, max_length=max_length)
     vocabulary, dimensions = embedding.shape
@@ -59,6 +60,7 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     with seeded(rng.integer(seed, "student", "net")):
         module = TextCNN(**shape)
     module.embedding.weight.data.copy_(embedding)
+    prior.start(module.out, rows, head)
     return SubwordStudent(module, head, tokenizer, preprocess, shape, KIND, itself)
 
 

@@ -79,13 +79,14 @@ def build(
 ) -> NgramStudent:
     """Return a fresh student of ``spec.buckets`` buckets, ``spec.dimensions`` wide, over ``word_ngrams`` and ``char_ngrams``.
 
-    ``spec.hidden``: units of the head's hidden layer, 0 for none. ``source``, ``max_length`` and ``rows`` are not needed.
+    ``spec.hidden``: units of the head's hidden layer, 0 for none. ``rows``: see :mod:`.prior`. ``source`` and ``max_length``
+    are not needed.
     """
     preprocess = preprocessing("hash", spec, fields)
     generator = torch.Generator().manual_seed(rng.integer(seed, "student", "embeddings"))
     embedding = torch.randn(spec.buckets + 1, spec.dimensions, generator=generator) * DEVIATION
     embedding[0] = 0
-    return NgramStudent(fresh(embedding, head, spec.hidden, rng.integer(seed, "student", "head")), head, preprocess)
+    return NgramStudent(fresh(embedding, head, spec.hidden, rng.integer(seed, "student", "head"), rows), head, preprocess)
 
 
 def load(folder: Path) -> NgramStudent:

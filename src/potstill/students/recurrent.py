@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from .. import rng
 from ..records import Example, Head
+from . import prior
 from .source import seeded
 from .subword import SubwordStudent, begin, restored
 
@@ -86,7 +87,7 @@ def _single(whole: Mapping[str, Tensor], end: str) -> nn.LSTM:
 def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> SubwordStudent:
     """Return a student over the tokenizer, and unless ``spec.source`` is "scratch" the embeddings, of the model in ``source``.
 
-    ``rows`` are not needed. Raises :class:`UserError` for a folder that can't be used.
+    ``rows``: see :mod:`.prior`. Raises :class:`UserError` for a folder that can't be used.
     """
     tokenizer, preprocess, embedding = begin(spec, source, fields=fields, seed=seed, max_length=max_length)
     vocabulary, dimensions = embedding.shape
@@ -96,6 +97,7 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     with seeded(rng.integer(seed, "student", "net")):
         module = BiLSTM(**shape)
     module.embedding.weight.data.copy_(embedding)
+    prior.start(module.out, rows, head)
     return SubwordStudent(module, head, tokenizer, preprocess, shape, KIND, Unpacked)
 
 

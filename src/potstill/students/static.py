@@ -80,7 +80,7 @@ class StaticStudent:
 def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> StaticStudent:
     """Return a student whose embeddings are those of the model in ``source``, ``spec.dimensions`` wide or as wide as the model.
 
-    ``spec.hidden``: units of the head's hidden layer, 0 for none. ``rows`` are not needed. Raises :class:`UserError` for a
+    ``spec.hidden``: units of the head's hidden layer, 0 for none. ``rows``: see :mod:`.prior`. Raises :class:`UserError` for a
     folder that can't be used.
     """
     tokenizer = plain(read_tokenizer(source).backend_tokenizer)
@@ -90,7 +90,7 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
         "drop": unknown(tokenizer),
     }  # fmt: skip
     vectors = torch.from_numpy(token_vectors(source, spec.dimensions))
-    return StaticStudent(fresh(vectors, head, spec.hidden, rng.integer(seed, "student", "head")), head, tokenizer, preprocess)
+    return StaticStudent(fresh(vectors, head, spec.hidden, rng.integer(seed, "student", "head"), rows), head, tokenizer, preprocess)
 
 
 def unknown(tokenizer: Tokenizer) -> list[int]:

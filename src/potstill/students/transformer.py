@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,14 +20,16 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from .. import rng, storage
 from ..errors import UserError
-from ..records import Example, Head
+from ..records import Example, Head, HeadKind
 from ..serving.preprocess import Preprocess, Tokenized
+from . import prior
 from .architectures import Architecture, architecture, choose, renamed
 from .folder import head_of, read, write
 from .protocol import Output
 from .source import plain, quiet, read_config, read_tokenizer, seeded
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+PROBLEMS: Mapping[HeadKind, str] = {"classes": "single_label_classification", "labels": "multi_label_classification"}  # transformers' names
 
 
 @dataclass
@@ -115,15 +117,17 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
 
     The source's classifier is kept where it has the same labels, its rows put in the order of ``head`` by name; else the
     student's is fresh. ``spec.max_length``, where given, goes before ``max_length``; both yield to what the model can read.
-    ``rows`` are not needed. Raises :class:`UserError` for a folder, an architecture, layers or labels that can't be used.
+    ``rows``: see :mod:`.prior`, for a fresh classifier. Raises :class:`UserError` for a folder, an architecture, layers or labels that can't be used.
     """
     config = read_config(source)
     row = architecture(config.model_type, str(source))
     layers = choose(spec.layers, getattr(config, row.count))
-    return cut(source, head, layers=layers, fields=fields, seed=seed, max_length=spec.max_length or max_length)
+    return cut(source, head, layers=layers, fields=fields, seed=seed, max_length=spec.max_length or max_length, rows=rows)
 
 
-def cut(source: Path, head: Head, *, layers: Sequence[int] | None, fields: Sequence[str], seed: int, max_length: int) -> TransformerStudent:
+def cut(
+    source: Path, head: Head, *, layers: Sequence[int] | None, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()
+) -> TransformerStudent:
     """Return the student of ``layers`` (None: all) of the model in ``source``; see :func:`build`."""
     config = read_config(source)
     row = architecture(config.model_type, str(source))
@@ -132,16 +136,17 @@ def cut(source: Path, head: Head, *, layers: Sequence[int] | None, fields: Seque
     setattr(small, row.count, len(kept))
     small.id2label = dict(enumerate(head.labels))
     small.label2id = {label: i for i, label in enumerate(head.labels)}
-    small.problem_type = "single_label_classification"
+    small.problem_type = PROBLEMS[head.kind]
     with quiet(), seeded(rng.integer(seed, "student", "head")):
         model = AutoModelForSequenceClassification.from_config(small, attn_implementation="sdpa", dtype=torch.float32)
-    _fill(model, source, row, kept, head)
+    if not _fill(model, source, row, kept, head):
+        prior.start(model.get_submodule(row.classifier), rows, head)
     tokenizer = read_tokenizer(source)
     return TransformerStudent(model, head, tokenizer, preprocessing(model, tokenizer, row, fields, max_length), kept)
 
 
-def _fill(model: PreTrainedModel, source: Path, row: Architecture, layers: Sequence[int], head: Head) -> None:
-    """Copy into ``model`` what the source has for it; what the source lacks (a head) stays as it was initialised."""
+def _fill(model: PreTrainedModel, source: Path, row: Architecture, layers: Sequence[int], head: Head) -> bool:
+    """Copy into ``model`` what the source has for it; what the source lacks (a head) stays as it was initialised. Return whether it has one."""
     with quiet(), seeded(0):  # what is random in the whole model is fresh, and not copied
         whole, info = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
     fresh = set(info["missing_keys"]) | {key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]}
@@ -158,6 +163,7 @@ def _fill(model: PreTrainedModel, source: Path, row: Architecture, layers: Seque
     missing, unexpected = model.load_state_dict({name: state[old] for name, old in wanted.items() if old in state and old not in fresh}, strict=False)
     if unexpected or any(name.startswith(row.layer.split("{}")[0]) for name in missing):
         raise UserError("the model's weights don't cover its layers", place=str(source), remedy="is the folder complete?")
+    return f"{row.classifier}.bias" in state and f"{row.classifier}.bias" not in fresh
 
 
 def _label_order(id2label: dict[int, str], head: Head) -> list[int] | None:

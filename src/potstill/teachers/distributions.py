@@ -14,6 +14,9 @@ MASS = 0.02  # how far from 1 recorded probabilities may sum: rounding to two or
 ROLES = ("logprobs", "probabilities", "label")  # what says most comes first
 
 
+MANY_ROLES = ("logodds", "logprobs", "probabilities", "labels", "label")  # the same, where any number of labels apply
+
+
 class BadAnswer(Exception):
     """A recorded answer that can't be used; the argument says why."""
 
@@ -42,6 +45,44 @@ def logprobs(role: str, value: Any, names: Any, given: Mapping[str, str], labels
             return np.asarray(numbers, np.float32)[None]
         return _normal(np.where(np.isneginf(numbers), math.log(FLOOR), numbers))
     return _normal(np.log(np.where(numbers == 0, FLOOR, numbers)))
+
+
+def logodds(role: str, value: Any, names: Any, given: Mapping[str, str], labels: Sequence[str], *, separator: str) -> np.ndarray | None:
+    """Return log-odds *Shape:* (1, labels) float32, or None where ``value`` is empty; an empty list is an answer: no label applies.
+
+    As :func:`logprobs`, but each label has a probability of its own; ``FLOOR`` from 0 and from 1 at most. Labels that are not named
+    don't apply. ``label`` and ``labels`` are the list of those that do, or a text that ``separator`` parts.
+    """
+    if _empty(value):
+        return None
+    if role in ("label", "labels"):
+        told = {label_text(label): 1.0 for label in _listed(value, separator)}
+        return _odds(_place(told, given, labels, 0.0))
+    numbers = _place(_named(_parsed(value), _parsed(names), role), given, labels, 0.0 if role == "probabilities" else -math.inf)
+    if role == "probabilities":
+        if ((numbers < 0) | (numbers > 1)).any():
+            raise BadAnswer("a probability is not between 0 and 1")
+        return _odds(numbers)
+    if role == "logprobs":
+        if (numbers > 0).any():
+            raise BadAnswer("a log-probability is above 0")
+        return _odds(np.exp(numbers), -np.expm1(numbers))
+    bound = math.log1p(-FLOOR) - math.log(FLOOR)
+    return np.asarray(np.where(np.isinf(numbers), np.clip(numbers, -bound, bound), numbers), np.float32)[None]
+
+
+def _odds(p: np.ndarray, rest: np.ndarray | None = None) -> np.ndarray:
+    """Return the log-odds of ``p``; ``rest`` is 1 - p where it is known better than that."""
+    return np.asarray(np.log(p.clip(FLOOR, 1 - FLOOR)) - np.log((1 - p if rest is None else rest).clip(FLOOR, 1 - FLOOR)), np.float32)[None]
+
+
+def _listed(value: Any, separator: str) -> list[Any]:
+    found = _parsed(value) if isinstance(value, str) and value.strip().startswith("[") else value
+    if isinstance(found, str):
+        return [part for part in map(str.strip, found.split(separator)) if part]
+    if not isinstance(found, list | tuple):
+        raise BadAnswer("the labels are neither a list nor a text")
+    return list(found)
 
 
 def _normal(logs: np.ndarray) -> np.ndarray:

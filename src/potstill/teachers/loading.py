@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from transformers.utils import logging
 
 from ..errors import TeacherError
+from ..records import HeadKind
 
 
 @contextmanager
@@ -29,7 +30,18 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def classifier(folder: Path) -> tuple[Any, Any]:
+# What a head's kind is to transformers. One label a row may go unsaid: many a model was trained by hand. Several may not: whether a
+# model's scores were made for a sigmoid shows nowhere else.
+PROBLEMS: Mapping[HeadKind, tuple[str | None, ...]] = {
+    "classes": ("single_label_classification", None), "labels": ("multi_label_classification",),
+}  # fmt: skip
+WORDS: Mapping[HeadKind, tuple[str, str]] = {
+    "classes": ("one label applies to a row of this task", "name the column of the labels as `labels` where any number may apply: data.columns"),
+    "labels": ("any number of labels apply to a row of this task", "where it was trained for that, set problem_type in its config.json"),
+}
+
+
+def classifier(folder: Path, kind: HeadKind = "classes") -> tuple[Any, Any]:
     """Return the model (eval mode, no gradients, eager attention, float32) and its tokenizer. Raises :class:`TeacherError`."""
     model, info, tokenizer = _load(folder, AutoModelForSequenceClassification, "as a sequence classifier")
     if info["missing_keys"] or info["mismatched_keys"]:
@@ -39,8 +51,10 @@ def classifier(folder: Path) -> tuple[Any, Any]:
             place=str(folder),
             remedy="give it one: add `adapt: {how: finetune}` to the teacher",
         )
-    if model.config.problem_type in ("multi_label_classification", "regression"):
-        raise TeacherError(f"the model is one of {model.config.problem_type.replace('_', '-')}: its classes exclude none", place=str(folder))
+    if model.config.problem_type not in PROBLEMS[kind]:
+        what = str(model.config.problem_type or "no stated kind of classification").replace("_", "-")
+        words, remedy = WORDS[kind]
+        raise TeacherError(f"the model is one of {what}, and {words}", place=str(folder), remedy=f"{remedy}; or give it a head: `adapt: {{how: finetune}}`")
     return model, tokenizer
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,10 @@ from .rows import batches, budget, has_surrogates, texts
 
 TEMPLATE = 1  # raise it when the way in which fields become tokens changes
 HALF = float(np.finfo(np.float16).max)
+# From logits to what is kept of them: a sigmoid's input is the log-odds.
+SCORES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "logprobs": lambda logits: logits.log_softmax(dim=-1), "logodds": lambda logits: logits,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,10 @@ class _Encoded:
 
 @final
 class ModelTeacher:
-    """See :class:`potstill.contracts.Teacher`. Gives ``logprobs``, ``hidden``, ``vector`` and, of the encoders in ``students.attention``, ``qkv``.
+    """See :class:`potstill.contracts.Teacher`. Gives ``logprobs`` (``logodds`` where any number of labels apply), ``hidden``, ``vector`` and, of the
+    encoders in ``students.attention``, ``qkv``.
 
-    ``logprobs``: (1, classes) float32 in the order of ``labels``; ``hidden``: (tokens, width) float16, special tokens
+    ``logprobs``, ``logodds``: (1, classes) float32 in the order of ``labels``; ``hidden``: (tokens, width) float16, special tokens
     included, padding left out, layer 0 the embeddings; ``qkv``: (tokens, 3 * width) float16, likewise, a layer's queries, keys and
     values beside each other; ``vector``: (1, width) float32, the mean of the last layer over its tokens. Without a ``head`` it is
     the encoder alone, and has no labels.
@@ -47,10 +52,10 @@ class ModelTeacher:
     def __init__(self, folder: Path, head: Head | None, *, given: Mapping[str, str], max_length: int, batch_size: int, precision: str,
                  known: Mapping[str, Any]) -> None:  # fmt: skip
         self.folder, self.max_length, self.batch_size, self._known = folder, max_length, batch_size, known
-        self.name, self.labels = folder.name, head.labels if head else ()
+        self.name, self.labels, self._want = folder.name, head.labels if head else (), head.want if head else Want("logprobs")
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = loading.precision_of(precision, self._device)
-        self._model, self._tokenizer = loading.classifier(folder) if head else loading.encoder(folder)
+        self._model, self._tokenizer = loading.classifier(folder, head.kind) if head else loading.encoder(folder)
         self._model.to(self._device)
         if max_length > (most := loading.longest(self._model, self._tokenizer)):
             raise TeacherError(f"the model takes {most} tokens", place=f"teacher.max_length: {max_length}", remedy=f"max_length: {most}")
@@ -80,7 +85,7 @@ class ModelTeacher:
 
     def offers(self) -> frozenset[str]:
         qkv = {"qkv"} if heads(self._model) else set()
-        return frozenset({"hidden", "vector"} | qkv | ({"logprobs"} if self.labels else set()))
+        return frozenset({"hidden", "vector"} | qkv | ({self._want.kind} if self.labels else set()))
 
     def request(self, example: Example) -> bytes:
         return storage.canonical(texts(example.fields))
@@ -102,8 +107,8 @@ class ModelTeacher:
         }
 
     def predict(self, rows: Sequence[Mapping[str, Field]]) -> np.ndarray:
-        """Return log-probabilities *Shape:* (n, classes) float32: the teacher as it runs, without the store."""
-        want = Want("logprobs")
+        """Return log-probabilities, of labels log-odds *Shape:* (n, classes) float32: the teacher as it runs, without the store."""
+        want = self._want
         said = dict(self.answer([Example(str(i), row) for i, row in enumerate(rows)], [want]))
         out = np.full((len(rows), len(self.labels)), np.nan, np.float32)
         for i in range(len(rows)):
@@ -168,9 +173,9 @@ class ModelTeacher:
 
     def _arrays(self, want: Want, output: Any, seen: Mapping[int, Sequence[torch.Tensor]], mask: torch.Tensor) -> list[np.ndarray]:
         """Return each row's array for one want; ``seen`` holds queries, keys and values by layer."""
-        if want.kind == "logprobs":
-            logprobs = output.logits.float().log_softmax(dim=-1)[:, self._columns].cpu().numpy()  # (batch, classes)
-            return [logprobs[i : i + 1] for i in range(len(logprobs))]
+        if want.by_label:
+            scores = SCORES[want.kind](output.logits.float())[:, self._columns].cpu().numpy()  # (batch, classes)
+            return [scores[i : i + 1] for i in range(len(scores))]
         if want.kind == "qkv":
             assert want.layer is not None  # _check
             return _halves(torch.cat(list(seen[want.layer]), dim=-1), mask)

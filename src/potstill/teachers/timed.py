@@ -20,19 +20,21 @@ class TimedTeacher:
     """Length-sorted batches of ``batch_size`` rows, as a service that gathers requests would make them."""
 
     teacher: Teacher
+    want: Want = LOGPROBS
 
     def predict(self, rows: Sequence[Mapping[str, Field]], batch_size: int = 32) -> np.ndarray:
-        """Return log-probabilities *Shape:* (rows, classes); a row of NaN where there was no answer, for its time counts too."""
+        """Return log-probabilities, of labels log-odds *Shape:* (rows, classes); a row of NaN where there was no answer, for its time counts too."""
         order = sorted(range(len(rows)), key=lambda i: sum(len(str(value)) for value in rows[i].values()))
         out = np.full((len(rows), len(self.teacher.labels)), np.nan, np.float32)
         for start in range(0, len(order), batch_size):
             asked = [Example(str(i), rows[i]) for i in order[start : start + batch_size]]
-            for place, answer in self.teacher.answer(asked, [LOGPROBS]):
+            for place, answer in self.teacher.answer(asked, [self.want]):
                 if isinstance(answer, Answered):
-                    out[int(place)] = answer.arrays[LOGPROBS][0]
+                    out[int(place)] = answer.arrays[self.want][0]
         return out
 
 
 def open_timed(spec: Mapping[str, Any]) -> TimedTeacher:
-    """Open {"labels", "threads", and what :func:`build.opened` reads}."""
-    return TimedTeacher(opened(spec, Head("classes", tuple(spec["labels"])), threads=spec["threads"]))
+    """Open {"labels", "head" (its kind), "threads", and what :func:`build.opened` reads}."""
+    head = Head(spec.get("head", "classes"), tuple(spec["labels"]))
+    return TimedTeacher(opened(spec, head, threads=spec["threads"]), head.want)

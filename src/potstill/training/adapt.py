@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..contracts import Progress, Task, silent
 from ..errors import DataError
-from ..evaluation.statistics import score
+from ..evaluation.statistics import Score, score
 from ..objectives.build import build as build_terms
 from ..records import Example, Field, Head, Split, group_numbers
 from ..runlog import RunLog
@@ -43,7 +43,7 @@ def adapt(
     :class:`DataError` where no row has gold, and :class:`UserError` for a model that can't be used.
     """
     rows, judged = _gold(train), _gold(validation)
-    whole = cut(source, head, layers=None, fields=fields, seed=seed, max_length=spec.max_length)
+    whole = cut(source, head, layers=None, fields=fields, seed=seed, max_length=spec.max_length, rows=rows)
     with _threads(threads):
         student = HOW[spec.adapt.how].student(whole)
         items = student.preprocess.encode([row.fields for row in rows])
@@ -51,13 +51,18 @@ def adapt(
     plan = _plan(spec, len(rows), whole.width, seed, threads)
     terms, _ = build_terms(
         [{"kind": "hard", "weight": 1.0}], head_width=head.width, student_layers=0, student_width=0, teacher_layers=0,
-        teacher_width=0, seed=seed,
+        teacher_width=0, seed=seed, head_kind=head.kind,
     )  # fmt: skip
     metric = next(iter(task.metrics(head).values()))
     gold, groups = task.encode(judged, head), group_numbers(judged)
+
+    def evaluate(trained: LoopStudent) -> Score:
+        scores = loop.predict(trained, held)
+        return score(metric, gold, scores - task.thresholds(gold, scores, metric), groups)
+
     history = loop.train(
         student, TrainingRows(items, task.encode(rows, head)), terms=terms, spec=plan, scratch=scratch, progress=progress, log=log,
-        evaluate=lambda trained: score(metric, gold, loop.predict(trained, held), groups),
+        evaluate=evaluate,
     )  # fmt: skip
     whole.save_model(folder)
     return {

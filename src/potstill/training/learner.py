@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..objectives.build import Term
-from ..records import Want
+from ..records import HeadKind, Want
 from ..students.attention import watched
 from ..students.protocol import Attention, LoopStudent
 from .records import TrainingRows
@@ -105,8 +105,12 @@ def _no_zeros(arrays: Sequence[np.ndarray], name: str) -> None:
             )  # fmt: skip
 
 
+# From logits to scores: a label's logit is its log-odds.
+SCORES: Mapping[HeadKind, Callable[[Tensor], Tensor]] = {"classes": lambda logits: logits.log_softmax(dim=-1), "labels": lambda logits: logits}
+
+
 def predict(student: LoopStudent, items: Sequence[Mapping[str, np.ndarray]], *, batch_size: int = 64) -> np.ndarray:
-    """Return the student's log-probabilities *Shape:* (rows, classes) float32, in eval mode, its former mode put back."""
+    """Return the student's log-probabilities, of labels log-odds *Shape:* (rows, classes) float32, in eval mode, its former mode put back."""
     was_training = student.module.training
     student.module.eval()
     order = np.argsort([student.preprocess.length(item) for item in items], kind="stable")
@@ -117,6 +121,6 @@ def predict(student: LoopStudent, items: Sequence[Mapping[str, np.ndarray]], *, 
             batch = order[start : start + batch_size]
             arrays = student.preprocess.collate([items[i] for i in batch])
             logits = student.forward({name: torch.from_numpy(array).to(device) for name, array in arrays.items()}).logits
-            out[batch] = logits.float().log_softmax(dim=-1).cpu().numpy()
+            out[batch] = SCORES[student.head.kind](logits.float()).cpu().numpy()
     student.module.train(was_training)
     return out

@@ -15,7 +15,7 @@ from ..records import Want
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """Rows to learn from: ``items`` as encoded by the student's preprocessing, ``gold`` *Shape:* (rows,) with -1 for none,
+    """Rows to learn from: ``items`` as encoded by the student's preprocessing, ``gold`` as the task encodes it, -1 for none,
     ``teacher`` one array *Shape:* (units, width) a row for every want. Raises :class:`UserError` where they differ in number."""
 
     items: Sequence[Mapping[str, np.ndarray]]

@@ -1,0 +1,94 @@
+"""How scores decide and when a decision is right: one class a row, or any number of labels. Which of the two it is, gold's shape says.
+
+Scores are log-probabilities of classes *Shape:* (n, classes), gold (n,); or log-odds of labels (n, labels), each label's threshold taken
+off, so that 0 decides, gold (n, labels). Rows of NaN were not answered; gold of -1 was not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+
+from ..records import HeadKind
+
+
+class Decisions(Protocol):
+    """One kind of head, as evaluation sees it. All results have *Shape:* (n,), but that of ``worst``."""
+
+    def labeled(self, gold: np.ndarray) -> np.ndarray:
+        """Return which rows have gold."""
+
+    def right(self, gold: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Return which rows are decided as gold has it: in all labels, where there are several."""
+
+    def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return which rows two sides decide otherwise: in any label, where there are several."""
+
+    def sure(self, scores: np.ndarray) -> np.ndarray:
+        """Return a number that grows with how sure a decision is."""
+
+    def worst(self, scores: np.ndarray) -> np.ndarray:
+        """Return scores (n, width) that decide as wrongly as these decide rightly."""
+
+
+@final
+@dataclass(frozen=True)
+class Classes:
+    """The likeliest class is told."""
+
+    def labeled(self, gold: np.ndarray) -> np.ndarray:
+        return np.asarray(gold >= 0)
+
+    def right(self, gold: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(scores.argmax(axis=1) == gold)
+
+    def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.asarray(first.argmax(axis=1) != second.argmax(axis=1))
+
+    def sure(self, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(scores.max(axis=1))
+
+    def worst(self, scores: np.ndarray) -> np.ndarray:
+        return -scores  # the least likely class is told instead
+
+
+@final
+@dataclass(frozen=True)
+class Labels:
+    """A label is told where its score is 0 or more."""
+
+    def labeled(self, gold: np.ndarray) -> np.ndarray:
+        return np.asarray((gold >= 0).all(axis=1))
+
+    def right(self, gold: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(((scores >= 0) == (gold > 0)).all(axis=1))
+
+    def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.asarray(((first >= 0) != (second >= 0)).any(axis=1))
+
+    def sure(self, scores: np.ndarray) -> np.ndarray:
+        """The log-probability of the whole set, labels taken for independent."""
+        return np.asarray(-np.logaddexp(0.0, -np.abs(scores.astype(np.float64))).sum(axis=1))
+
+    def worst(self, scores: np.ndarray) -> np.ndarray:
+        """As many labels as were told, at least one, but the least likely ones: what a wrong class is where one label applies."""
+        told = (scores >= 0).sum(axis=1, keepdims=True)
+        rank = scores.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")  # 0: the least likely
+        all_told = told == scores.shape[1]
+        return np.where((rank < np.maximum(told, 1)) & ~all_told, 1.0, -1.0)
+
+
+KINDS: Mapping[HeadKind, Decisions] = {"classes": Classes(), "labels": Labels()}
+
+
+def of(gold: np.ndarray) -> Decisions:
+    """Return how the rows with this gold are decided."""
+    return KINDS["classes" if gold.ndim == 1 else "labels"]
+
+
+def answered(scores: np.ndarray) -> np.ndarray:
+    """Return which rows hold an answer. *Shapes:* (n, width) -> (n,). A row that was refused or failed is NaN."""
+    return np.asarray(np.isfinite(scores).any(axis=1) & ~np.isnan(scores).any(axis=1))
