@@ -1,4 +1,4 @@
-"""Tiny models made in the test: random weights, a WordPiece vocabulary of letters and about a hundred common words."""
+"""Tiny models made in the test: random weights, a vocabulary of letters and about a hundred common words: WordPiece, or BPE over bytes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel, BertTokenizerFast
+from tokenizers import BertWordPieceTokenizer, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    BertTokenizerFast,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)  # fmt: skip
 
 WORDS = (
     "the a an and or not of to in on at by for with from is are was were be been it this that these those he she we you they i "
@@ -87,6 +96,38 @@ def masked_lm(folder: Path, texts: Sequence[str], *, steps: int = 60, hidden: in
         optimizer.step()
     model.eval().save_pretrained(folder)
     return folder
+
+
+START, END, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+
+
+def decoder(folder: Path, *, hidden: int = 32, layers: int = 3, heads: int = 4, shared: int = 2, seed: int = 0) -> Path:
+    """Write a LlamaForCausalLM, ``shared`` key heads for its ``heads``, and its tokenizer, to ``folder``; return the folder.
+
+    As language models often have it, its padding token is its end, and the tokenizer adds neither.
+    """
+    torch.manual_seed(seed)
+    tokenizer = byte_pairs()
+    config = LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=shared,
+        intermediate_size=2 * hidden, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=2, initializer_range=0.3,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).eval().save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=START, eos_token=END, pad_token=END, unk_token=UNKNOWN, model_max_length=128).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def byte_pairs() -> Tokenizer:
+    """Return a BPE tokenizer over bytes whose merges make ``WORDS``."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=[UNKNOWN, START, END], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([" ".join(WORDS)], trainer)
+    return tokenizer
 
 
 def _config(hidden: int, layers: int, heads: int) -> BertConfig:

@@ -30,6 +30,7 @@ def examine(cwd: Path, home: Path) -> dict[str, dict[str, Any]]:
         "extra serve": _extra("serve"),
         "extra train": _extra("train"),
         "extra trees": _extra("trees"),
+        "extra gguf": _extra("gguf"),
         "disk": _disk(cwd, home),
         "label store": _store(home / "labels"),
         "quickstart": _demo(),

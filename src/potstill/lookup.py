@@ -14,7 +14,7 @@ from .errors import MissingExtraError, UserError
 EXTRA_OF = {
     "torch": "train", "transformers": "train", "accelerate": "train", "safetensors": "train", "pyarrow": "train",
     "sklearn": "train", "onnx": "train", "onnxruntime": "serve", "tokenizers": "serve", "starlette": "serve",
-    "uvicorn": "serve", "prometheus_client": "serve", "lightgbm": "trees", "scipy": "trees",
+    "uvicorn": "serve", "prometheus_client": "serve", "lightgbm": "trees", "scipy": "trees", "gguf": "gguf",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from potstill.students.architectures import ARCHITECTURES, architecture, choose,
 
 SMALL = {
     "vocab_size": 20, "hidden_size": 8, "dim": 8, "num_attention_heads": 2, "n_heads": 2, "intermediate_size": 8, "hidden_dim": 8,
-    "max_position_embeddings": 16, "embedding_size": 8, "n_layers": 3,
+    "max_position_embeddings": 16, "embedding_size": 8, "n_layers": 3, "num_key_value_heads": 1, "head_dim": 4, "pad_token_id": 1,
 }  # fmt: skip
 
 

@@ -64,9 +64,15 @@ def accuracy(folder):
     return np.mean([model.config.id2label[int(i)] == e.gold for i, e in zip(said, VALIDATION)])
 
 
-@pytest.mark.parametrize(("how", "epochs", "at_least"), [("finetune", 6, 0.7), ("head", 2, 0.6)])
-def test_the_saved_folder_is_a_plain_classifier_that_learnt_the_task(encoder, tmp_path, how, epochs, at_least):
-    result = run(encoder, tmp_path, how, epochs=epochs)
+@pytest.mark.parametrize(
+    ("kind", "how", "epochs", "rate", "at_least"),
+    [
+        (tiny.encoder, "finetune", 6, 3e-3, 0.7), (tiny.encoder, "head", 2, 3e-3, 0.6), (tiny.decoder, "finetune", 6, 3e-3, 0.7),
+        (tiny.decoder, "head", 8, 3e-2, 0.6),  # no pooler: a linear map, which needs larger steps
+    ],
+)  # fmt: skip
+def test_the_saved_folder_is_a_plain_classifier_that_learnt_the_task(tmp_path, kind, how, epochs, rate, at_least):
+    result = run(kind(tmp_path / "given", layers=2), tmp_path, how, epochs=epochs, learning_rate=rate)
     assert accuracy(tmp_path / "model") >= at_least
     assert not (tmp_path / "model" / "student.json").exists()
     assert result["history"]["kept_score"] == pytest.approx(accuracy(tmp_path / "model"), abs=1e-4)
@@ -82,6 +88,26 @@ def test_head_leaves_the_body_as_it_was(encoder, tmp_path):
     assert all(torch.equal(value, after[f"bert.{name}"]) for name, value in body.items())
     assert not torch.equal(before["pooler.dense.weight"], after["bert.pooler.dense.weight"])
     assert result["trained_parameters"] < result["parameters"]
+
+
+def test_a_decoder_s_head_learns_from_the_state_that_it_reads(tmp_path):
+    source = tiny.decoder(tmp_path / "given", layers=2)
+    whole = module.cut(source, HEAD, layers=None, fields=("text",), seed=0, max_length=32)
+    features = module.Features(whole)
+    texts = [{"text": text} for text in ("", "red", "the old dog and the new cat")]
+    states = torch.from_numpy(features.collate(features.encode(texts))["features"])
+    batch = {name: torch.from_numpy(array) for name, array in whole.preprocess.collate(whole.preprocess.encode(texts)).items()}
+    with torch.inference_mode():
+        torch.testing.assert_close(Top(whole.module)(states), whole.forward(batch).logits)
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "rate"),
+    [(tiny.encoder, "finetune", 2e-4), (tiny.decoder, "finetune", 2e-4 / 3), (tiny.encoder, "head", 5e-4), (tiny.decoder, "head", 5e-3)],
+)
+def test_a_decoder_has_rates_of_its_own(tmp_path, kind, how, rate):
+    result = run(kind(tmp_path / "given", layers=1), tmp_path, how, epochs=1, learning_rate=None)
+    assert result["learning_rate"] == pytest.approx(rate)
 
 
 def test_killed_between_epochs_it_ends_with_the_same_weights(encoder, tmp_path):
@@ -127,5 +153,5 @@ def test_what_stands_above_the_layers_gives_the_model_s_own_logits(model_type):
     model = AutoModelForSequenceClassification.from_config(config).eval()
     ids = torch.tensor([[3, 4, 5, 6], [7, 8, 9, 10]])
     with torch.inference_mode():
-        state = model.base_model(input_ids=ids).last_hidden_state[:, 0]
+        state = model.base_model(input_ids=ids).last_hidden_state[:, -1 if ARCHITECTURES[model_type].decoder else 0]
         torch.testing.assert_close(Top(model).eval()(state), model(input_ids=ids).logits)

@@ -49,4 +49,18 @@ MUTANTS = [
         new="np.zeros(len(ids), np.int64)",
         test=HERE + "test_trap_40_a_pair_s_inputs_are_the_model_s_own",
     ),
+    Mutant(
+        trap=20,
+        file="students/decoder.py",
+        old="if token is not None and token not in (tokenizer.eos_token, tokenizer.bos_token)",
+        new="if token is not None",
+        test=HERE + "test_trap_20_the_end_of_a_text_is_never_taken_for_padding",
+    ),
+    Mutant(
+        trap=20,
+        file="students/decoder.py",
+        old="    config.pad_token_id = made.pad_token_id\n",
+        new="",
+        test=HERE + "test_trap_20_the_end_of_a_text_is_never_taken_for_padding",
+    ),
 ]

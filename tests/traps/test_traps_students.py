@@ -111,3 +111,15 @@ def test_trap_40_a_pair_s_inputs_are_the_model_s_own(source):
     with torch.inference_mode():
         expected = AutoModelForSequenceClassification.from_pretrained(source).eval()(**{n: torch.from_numpy(a) for n, a in alone.items()}).logits
     torch.testing.assert_close(torch.stack(list(said(student, PAIR).values()), 1), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["good film", "", f"good {tiny.UNKNOWN}", f"good {tiny.END}", "good " * 60])
+def test_trap_20_the_end_of_a_text_is_never_taken_for_padding(text, tmp_path):
+    student = made("transformer", tiny.decoder(tmp_path / "decoder"))  # whose padding token is its end
+    (item,) = student.preprocess.encode([{"text": text}])
+    assert item["input_ids"][-1] == 2
+    batch = {name: torch.from_numpy(array)[:1] for name, array in student.preprocess.collate([item, {name: np.ones(40, np.int64) for name in item}]).items()}
+    student.module.eval()
+    with torch.inference_mode():
+        end = student.module.base_model(input_ids=torch.from_numpy(item["input_ids"])[None]).last_hidden_state[0, -1]
+        torch.testing.assert_close(student.forward(batch).logits[0], student.module.score(end), atol=1e-5, rtol=1e-4)

@@ -34,7 +34,7 @@ def resolve(document: Document, base: File) -> None:
             document.problems.append(Problem(document.place(path), f"there is no {kind} '{given}'", _nearest(base / File(given).expanduser(), kind)))
             continue
         parent[path[-1]] = str(found)
-        if kind == "model" and not (found / "config.json").is_file():
+        if kind == "model" and not (found / "config.json").is_file() and not any(found.glob("*.gguf")):
             remedy = "name a folder that save_pretrained wrote; potstill downloads no model"
             document.problems.append(Problem(document.place(path), f"'{given}' holds no transformers model: config.json is missing", remedy))
 

@@ -42,7 +42,7 @@ Names = Annotated[list[Text], AfterValidator(_names)]
 
 
 class Adapt(Section):
-    """How an encoder without a head for the task gets one: ``finetune`` trains all of it, ``head`` a head on frozen features."""
+    """How a model without a head for the task gets one: ``finetune`` trains all of it, ``head`` a head on frozen features."""
 
     how: Literal["finetune", "head"]
     epochs: Whole = 3
@@ -51,10 +51,11 @@ class Adapt(Section):
 
 
 class ModelTeacher(Section):
-    """A folder with a `transformers` model: a sequence classifier, or an encoder that is adapted first."""
+    """A folder with a `transformers` model: a sequence classifier, or an encoder or a language model that is adapted first."""
 
     kind: Literal["model"] = "model"
     model: Text
+    gguf_file: Text | None = None  # which one, where the folder holds several; converted once
     adapt: Adapt | None = None
     max_length: Annotated[int, Field(ge=2)] = 128  # tokens; longer inputs are cut
     batch_size: Whole = 32

@@ -84,7 +84,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
     source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
     if source is not None and getattr(spec, "vocabulary", "all") == "used":
         source = _trimmed(work, data, spec, source, lesson)
-    plan = _plan(work, spec, len(lesson.rows))
+    plan = _plan(work, spec, len(lesson.rows), source)
     inputs = {
         "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general"}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
         "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.named,
@@ -138,7 +138,7 @@ def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path 
     if source is None:
         return None
     if source not in ("teacher", "scratch"):
-        return Path(source)
+        return Path(load("potstill.teachers.gguf:usable")(Path(source), log=work.log))
     return teaching.source if arm == "control" or source == "scratch" else teaching.folder
 
 
@@ -146,14 +146,14 @@ def max_length(work: Workspace, spec: Any) -> int:
     return getattr(spec, "max_length", None) or getattr(work.recipe.teacher, "max_length", None) or 128
 
 
-def _plan(work: Workspace, spec: Any, rows: int) -> dict[str, Any]:
+def _plan(work: Workspace, spec: Any, rows: int, source: Path | None) -> dict[str, Any]:
     """Return the loop's options; both arms get the steps of the distilled one, so that their compute is equal.
 
     Rows of the pool, and those that augmentation made, have no gold, so a control can't learn from them: it goes over its gold rows
     more often instead, for as many steps.
     A kind with a fit of its own has both arms fitted by the same rounds, leaves, rate and stopping rule.
     """
-    usual, shared = load("potstill.students.build:options")(spec), work.recipe.training
+    usual, shared = load("potstill.students.build:options")(spec, source), work.recipe.training
     if load("potstill.students.build:learns")(spec) == "fit":
         return {"rounds": spec.rounds, "leaves": spec.leaves, "patience": spec.patience, "learning_rate": spec.learning_rate or usual.learning_rate}
     batch = spec.batch_size or usual.batch_size or shared.batch_size

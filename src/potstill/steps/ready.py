@@ -15,7 +15,7 @@ from . import precision
 from .data import Data, fields
 
 # Options of a teacher that its answers don't depend on, or only through the contents of the files that they name.
-NOT_ASKED = {"model", "adapt", "batch_size", "license", "output_license", "usd_per_1000"}
+NOT_ASKED = {"model", "gguf_file", "adapt", "batch_size", "license", "output_license", "usd_per_1000"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def ready(work: Workspace, data: Data, spec: Any) -> Ready:
 
 def _model(work: Workspace, data: Data, spec: Any) -> Ready:
     """Give the model a head for the task where the recipe says so, then its precision; recipes over the same data and teacher share both."""
-    source = Path(spec.model)
+    source = load("potstill.teachers.gguf:usable")(Path(spec.model), spec.gguf_file, log=work.log)
     weights = storage.sha256_folder(source)
     adapted = _adapt(work, data, spec, source, weights) if spec.adapt is not None else None
     folder, made_of = (adapted.folder / "model", adapted.fingerprint) if adapted else (source, weights)

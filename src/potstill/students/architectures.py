@@ -20,13 +20,15 @@ class Architecture:
 
     layer: str
     classifier: str
-    top: tuple[str, ...]  # with the classifier: what `head` trains over a frozen body; it reads the first token's last state
+    top: tuple[str, ...]  # with the classifier: what `head` trains over a frozen body; it reads one token's last state
     count: str = "num_hidden_layers"  # the config's name for the number of layers
     width: str = "hidden_size"
     reserved: int = 0  # positions that no token can take, before the first one
     relu: bool = False  # between the parts of ``top``, where no part has its own
+    decoder: bool = False  # a token sees those before it: the state that is read is the last token's, not the first's
 
 
+_DECODER = Architecture("model.layers.{}.", "score", ("score",), decoder=True)
 _ROBERTA = Architecture("roberta.encoder.layer.{}.", "classifier.out_proj", ("classifier",), reserved=2)
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bert": Architecture("bert.encoder.layer.{}.", "classifier", ("bert.pooler", "classifier")),
@@ -36,6 +38,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "roberta": _ROBERTA,
     "xlm-roberta": _ROBERTA,
     "camembert": _ROBERTA,
+    "llama": _DECODER,
+    "mistral": _DECODER,
+    "qwen2": _DECODER,
 }
 
 

@@ -18,10 +18,10 @@ from ..records import Example, Head
 def start(linear: nn.Module, rows: Sequence[Example], head: Head) -> None:
     """Set the biases of the last linear map to the log-odds of the labels' shares in the gold of ``rows``.
 
-    No-op for classes, whose softmax needs none, and where no row has gold.
+    No-op for classes, whose softmax needs none, for a map without biases (a decoder's), and where no row has gold.
     """
     gold = [row for row in rows if row.gold is not None]
-    if head.kind == "classes" or not gold:
+    if head.kind == "classes" or linear.bias is None or not gold:
         return
     counts = Counter(label for row in gold for label in row.labels)
     shares = torch.tensor([(counts[label] + 1) / (len(gold) + 2) for label in head.labels])

@@ -24,6 +24,7 @@ from ..records import Example, Head, HeadKind
 from ..serving.preprocess import Preprocess, Tokenized
 from . import prior
 from .architectures import Architecture, architecture, choose, renamed
+from .decoder import rendered
 from .folder import head_of, read, write
 from .protocol import Output
 from .source import plain, quiet, read_config, read_tokenizer, seeded
@@ -93,7 +94,7 @@ class Positional(nn.Module):
 
 
 class Top(nn.Module):
-    """All that stands above the layers, on its own: the first token's last state *Shape:* (rows, width) in, logits (rows, classes) out.
+    """All that stands above the layers, on its own: one token's last state *Shape:* (rows, width) in, logits (rows, classes) out.
 
     Its parameters are ``model``'s own.
     """
@@ -137,11 +138,13 @@ def cut(
     small.id2label = dict(enumerate(head.labels))
     small.label2id = {label: i for i, label in enumerate(head.labels)}
     small.problem_type = PROBLEMS[head.kind]
+    tokenizer = read_tokenizer(source)
+    if row.decoder:
+        tokenizer = rendered(tokenizer, small, place=str(source))
     with quiet(), seeded(rng.integer(seed, "student", "head")):
         model = AutoModelForSequenceClassification.from_config(small, attn_implementation="sdpa", dtype=torch.float32)
     if not _fill(model, source, row, kept, head):
         prior.start(model.get_submodule(row.classifier), rows, head)
-    tokenizer = read_tokenizer(source)
     return TransformerStudent(model, head, tokenizer, preprocessing(model, tokenizer, row, fields, max_length), kept)
 
 
@@ -155,15 +158,15 @@ def _fill(model: PreTrainedModel, source: Path, row: Architecture, layers: Seque
     for end in ("weight", "bias"):
         name = f"{row.classifier}.{end}"
         if order is None or name in fresh:
-            state.pop(name)
-        else:
+            state.pop(name, None)  # a decoder's has no bias
+        elif name in state:
             state[name] = state[name][order]
     numbers = dict(enumerate(layers))
     wanted = {name: renamed(name, row.layer, numbers) for name in model.state_dict()}
     missing, unexpected = model.load_state_dict({name: state[old] for name, old in wanted.items() if old in state and old not in fresh}, strict=False)
     if unexpected or any(name.startswith(row.layer.split("{}")[0]) for name in missing):
         raise UserError("the model's weights don't cover its layers", place=str(source), remedy="is the folder complete?")
-    return f"{row.classifier}.bias" in state and f"{row.classifier}.bias" not in fresh
+    return f"{row.classifier}.weight" in state and f"{row.classifier}.weight" not in fresh
 
 
 def _label_order(id2label: dict[int, str], head: Head) -> list[int] | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.utils import logging
 
 from ..errors import TeacherError
@@ -84,7 +85,22 @@ def _load(folder: Path, kind: Any, how: str) -> tuple[Any, Any, Any]:
         raise TeacherError("the model has no fast tokenizer", place=str(folder), remedy="add its tokenizer.json to the folder")
     if tokenizer.pad_token_id is None:
         raise TeacherError("the tokenizer has no padding token", place=str(folder), remedy="set pad_token in its tokenizer_config.json")
+    own = model.config
+    if isinstance(model, GenericForSequenceClassification):
+        _pool_last(own, tokenizer, folder)
     return model.eval().requires_grad_(False), info, tokenizer
+
+
+def _pool_last(config: Any, tokenizer: Any, folder: Path) -> None:
+    """Hold model and tokenizer to one padding token, on the right: such a model's head reads the last token that is no padding."""
+    tokenizer.padding_side, config.use_cache = "right", False
+    if config.pad_token_id not in (None, tokenizer.pad_token_id):
+        raise TeacherError(
+            f"the model takes token {config.pad_token_id} for padding, its tokenizer pads with {tokenizer.pad_token_id}",
+            place=str(folder),
+            remedy="make pad_token_id in config.json the tokenizer's: else the wrong token's state is read",
+        )
+    config.pad_token_id = tokenizer.pad_token_id
 
 
 def longest(model: Any, tokenizer: Any) -> int:

@@ -1,4 +1,4 @@
-"""An encoder becomes a teacher for the task: all of it is trained on the gold rows, or a head over its frozen features.
+"""An encoder, or a language model, becomes a teacher for the task: all of it is trained on the gold rows, or a head over its frozen features.
 
 The shared loop does it: the model is wrapped as a student of all its layers, whose one objective is the hard label.
 """
@@ -22,7 +22,7 @@ from ..evaluation.statistics import Score, score
 from ..objectives.build import build as build_terms
 from ..records import Example, Field, Head, Split, group_numbers
 from ..runlog import RunLog
-from ..students.architectures import learning_rate
+from ..students.architectures import architecture, learning_rate
 from ..students.protocol import LoopStudent, Output
 from ..students.transformer import Top, TransformerStudent, cut
 from . import loop
@@ -48,7 +48,7 @@ def adapt(
         student = HOW[spec.adapt.how].student(whole)
         items = student.preprocess.encode([row.fields for row in rows])
         held = student.preprocess.encode([row.fields for row in judged])
-    plan = _plan(spec, len(rows), whole.width, seed, threads)
+    plan = _plan(spec, len(rows), whole, seed, threads)
     terms, _ = build_terms(
         [{"kind": "hard", "weight": 1.0}], head_width=head.width, student_layers=0, student_width=0, teacher_layers=0,
         teacher_width=0, seed=seed, head_kind=head.kind,
@@ -80,11 +80,11 @@ def _gold(split: Split) -> list[Example]:
     return rows
 
 
-def _plan(spec: Any, rows: int, width: int, seed: int, threads: int | None) -> LoopSpec:
+def _plan(spec: Any, rows: int, whole: TransformerStudent, seed: int, threads: int | None) -> LoopSpec:
     options, how = spec.adapt, HOW[spec.adapt.how]
     return LoopSpec(
         steps=options.epochs * how.passes * math.ceil(rows / options.batch_size), batch_size=options.batch_size,
-        learning_rate=options.learning_rate or how.learning_rate(width), evaluations=options.epochs, patience=options.epochs,
+        learning_rate=options.learning_rate or how.learning_rate(whole), evaluations=options.epochs, patience=options.epochs,
         precision=spec.precision, seed=seed, threads=threads,
     )  # fmt: skip
 
@@ -92,7 +92,7 @@ def _plan(spec: Any, rows: int, width: int, seed: int, threads: int | None) -> L
 # ------------------------------------------------------------------------------------------------------ frozen features
 @dataclass(frozen=True)
 class Features:
-    """Preprocessing that ends in the frozen body's answer: the first token's last state, *Shape:* (width,) float32 a row."""
+    """Preprocessing that ends in the frozen body's answer: the last state of the token that its head reads, *Shape:* (width,) float32 a row."""
 
     whole: TransformerStudent
     inputs: tuple[str, ...] = ("features",)
@@ -108,8 +108,14 @@ class Features:
             batch = order[start : start + 64]
             arrays = self.whole.preprocess.collate([items[i] for i in batch])
             tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            found[batch] = self.whole.module.base_model(**tensors).last_hidden_state[:, 0].numpy()
+            states = self.whole.module.base_model(**tensors).last_hidden_state
+            found[batch] = states[torch.arange(len(batch)), self._read(tensors)].numpy()
         return [{"features": row} for row in found]
+
+    def _read(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Return the place of the token that the head reads, *Shape:* (rows,): a decoder's is the last that is no padding."""
+        last = tensors["attention_mask"].sum(1) - 1
+        return last.clamp(min=0) if _decodes(self.whole) else torch.zeros_like(last)
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
         return {"features": np.stack([item["features"] for item in items])}
@@ -154,18 +160,40 @@ class FrozenBody:
 
 @dataclass(frozen=True)
 class How:
-    """A way to adapt: what is trained, how often it sees the rows in an epoch, and at what rate for a model of a width."""
+    """A way to adapt: what is trained, how often it sees the rows in an epoch, and at what rate for a model."""
 
     student: Callable[[TransformerStudent], LoopStudent]
     passes: int
-    learning_rate: Callable[[int], float]
+    learning_rate: Callable[[TransformerStudent], float]
+
+
+def _rate(whole: TransformerStudent) -> float:
+    """Return the rate of fine-tuning: a decoder's is a third of an encoder's of the same width, for it is deeper (30 layers, not 6).
+
+    Measured on 640 rows of SST-2, SmolLM2-135M in bf16, 250 validation rows (standard error 2.8 points): at 3e-5, the third, accuracy
+    0.628 after one epoch and 0.732 after two; at 9e-5 0.528 and 0.724, the first epoch's loss above chance.
+    """
+    return learning_rate(whole.width) / (3 if _decodes(whole) else 1)
+
+
+def _head_rate(whole: TransformerStudent) -> float:
+    """Return the rate of a head over frozen features. A decoder's is one linear map without a pooler, which takes larger steps.
+
+    Measured on 512 rows of SST-2, SmolLM2-135M, 12 passes, accuracy on 256 validation rows: 5e-4 0.629, 2e-3 0.695, 5e-3 0.715, 2e-2 0.719;
+    the best of scikit-learn's logistic regressions 0.738.
+    """
+    return 5e-3 if _decodes(whole) else 5e-4
+
+
+def _decodes(whole: TransformerStudent) -> bool:
+    return architecture(whole.module.config.model_type).decoder
 
 
 HOW: Mapping[str, How] = {
-    "finetune": How(lambda whole: whole, 1, learning_rate),
+    "finetune": How(lambda whole: whole, 1, _rate),
     # Features are computed once, so passes are cheap. Measured on 2,542 ICD-10-CM texts, 3 epochs, validation accuracy: 0.652;
     # at 1e-3 0.636; with 20 passes 0.602, all of them learnt by heart.
-    "head": How(FrozenBody, 4, lambda width: 5e-4),
+    "head": How(FrozenBody, 4, _head_rate),
 }
 
 
