@@ -6,7 +6,13 @@ from .mutants import Mutant
 
 TESTS = "traps/test_traps_control.py::test_trap_54_the_control_"
 MUTANTS = [
-    Mutant(54, "steps/learn.py", "plan = _plan(work, spec, len(lesson.rows))", "plan = _plan(work, spec, len(rows))", f"{TESTS}has_the_same_compute"),
+    Mutant(
+        54,
+        "steps/learn.py",
+        "plan = _plan(work, spec, len(lesson.rows), source)",
+        "plan = _plan(work, spec, len(rows), source)",
+        f"{TESTS}has_the_same_compute",
+    ),
     Mutant(
         54,
         "steps/learn.py",
