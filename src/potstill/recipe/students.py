@@ -33,6 +33,12 @@ def _layers(value: object) -> object:
     return value
 
 
+def _vocabulary(value: object) -> object:
+    if value not in ("all", "used") and not (type(value) is int and value >= 1):
+        one(f"{value!r} is no vocabulary", "say all, used (the tokens of the rows to learn from), or how many of the most frequent: 8000")
+    return value
+
+
 def _sizes(value: object) -> object:
     if value is not None and not (isinstance(value, list) and value and all(type(n) is int and 1 <= n <= 8 for n in value)):
         one(f"{value!r} are no n-gram sizes", "give a list of whole numbers from 1 to 8: [1, 2]")
@@ -91,6 +97,8 @@ class TransformerStudent(LoopStudent):
     source: Annotated[Text, Field(alias="from")] = "teacher"
     layers: Annotated[int | list[int], BeforeValidator(_layers)]
     max_length: Annotated[int, Field(ge=2)] | None = None
+    # Of the tokenizer: all tokens, those that the rows to learn from use, or so many of the most frequent; single characters always stay.
+    vocabulary: Annotated[Literal["all", "used"] | int, BeforeValidator(_vocabulary)] = "all"
     general: General | None = None  # null: the student starts from the teacher's layers
 
 
@@ -152,4 +160,17 @@ class TreesStudent(Student):
 
 
 AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent, ConvolutionalStudent, RecurrentStudent, TreesStudent)
+SHAPE: Mapping[str, Any] = {"vocabulary": "all"}  # a transformer's options that look at the rows, and what leaves them out
+
+
+def unshaped(student: Any) -> set[str]:
+    """Return those options of ``SHAPE`` that a transformer leaves out: no fingerprint holds them, so older results are found again."""
+    return {name for name, usual in SHAPE.items() if getattr(student, name) == usual} if isinstance(student, TransformerStudent) else set()
+
+
+def reads_rows(student: Any) -> bool:
+    """Return whether a student's shape follows from the rows that it learns from."""
+    return isinstance(student, TransformerStudent) and len(unshaped(student)) < len(SHAPE)
+
+
 USES_HIDDEN: tuple[type[Any], ...] = (TransformerStudent,)  # the kinds that have inner states to match

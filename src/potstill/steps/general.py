@@ -17,7 +17,7 @@ from .teach import Teaching
 
 NO_TASK = Head("classes", ("no task", "yet"))  # names that no task has: the task's student gets a fresh classifier
 SEED = 0  # one student for all seeds: they tell how the task's training varies
-OF_THE_TASK = {"name", "objectives", "epochs", "learning_rate", "batch_size", "general", "source"}  # what a student says about its second stage
+OF_THE_TASK = {"name", "objectives", "epochs", "learning_rate", "batch_size", "general", "source", "vocabulary"}  # what a student says about its second stage
 
 
 def student(work: Workspace, data: Data, teaching: Teaching, spec: Any, max_length: int) -> Stage:
@@ -70,7 +70,9 @@ def _plan(work: Workspace, spec: Any, source: Path, rows: int) -> dict[str, Any]
 def _learn(
     work: Workspace, before: Teaching, spec: Any, source: Path, plan: dict[str, Any], rows: Sequence[Example], max_length: int, folder: Path, scratch: Path,
 ) -> None:  # fmt: skip
-    own = load("potstill.students.build:build")(spec, NO_TASK, source=source, fields=("text",), seed=SEED, max_length=max_length, rows=rows)
+    own = load("potstill.students.build:build")(
+        spec.model_copy(update={"vocabulary": "all"}), NO_TASK, source=source, fields=("text",), seed=SEED, max_length=max_length, rows=rows
+    )
     shape = before.teacher.facts()
     terms, left_out = load("potstill.objectives.build:build")(
         [term.model_dump(mode="json") for term in spec.general.objectives], head_width=0, student_layers=own.hidden_layers, student_width=own.width,

@@ -26,6 +26,7 @@ from .architectures import Architecture, architecture, choose, renamed
 from .folder import head_of, read, write
 from .protocol import Output
 from .source import plain, quiet, read_config, read_tokenizer, seeded
+from .vocabulary import renumber, trimmed, used
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -115,12 +116,42 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
 
     The source's classifier is kept where it has the same labels, its rows put in the order of ``head`` by name; else the
     student's is fresh. ``spec.max_length``, where given, goes before ``max_length``; both yield to what the model can read.
-    ``rows`` are not needed. Raises :class:`UserError` for a folder, an architecture, layers or labels that can't be used.
+    ``rows`` are those whose tokens make the vocabulary, where ``spec.vocabulary`` is not "all". Raises :class:`UserError` for a folder,
+    an architecture, layers or labels that can't be used.
     """
     config = read_config(source)
     row = architecture(config.model_type, str(source))
     layers = choose(spec.layers, getattr(config, row.count))
-    return cut(source, head, layers=layers, fields=fields, seed=seed, max_length=spec.max_length or max_length)
+    student = cut(source, head, layers=layers, fields=fields, seed=seed, max_length=spec.max_length or max_length)
+    vocabulary = getattr(spec, "vocabulary", "all")
+    return student if vocabulary == "all" else trim(student, rows, None if vocabulary == "used" else vocabulary)
+
+
+def trim(student: TransformerStudent, rows: Sequence[Example], most: int | None) -> TransformerStudent:
+    """Return ``student`` with the tokens of ``rows``, the ``most`` frequent where given, and what falls apart into characters; texts of those
+    tokens are answered as before, bit for bit."""
+    row = architecture(student.module.config.model_type)
+    wanted = {
+        *used(student.tokenizer.backend_tokenizer, rows, student.spec["fields"], most),
+        *range(row.reserved),
+    }  # positions are counted from the padding's id
+    tokenizer, kept = trimmed(student.tokenizer, wanted)
+    small = copy.deepcopy(student.module.config)
+    renumber(small, kept)
+    table = student.module.get_input_embeddings().weight
+    name = next(name for name, value in student.module.named_parameters() if value is table)
+    state = {**student.module.state_dict(), name: table.detach()[kept]}
+    model = _restored(small, state)
+    spec = {**student.spec, "pad": {**student.spec["pad"], "input_ids": int(tokenizer.pad_token_id or 0)}}
+    return TransformerStudent(model, student.head, tokenizer, spec, student.layers)
+
+
+def _restored(config: Any, state: dict[str, Tensor]) -> PreTrainedModel:
+    """Return a model of ``config`` with exactly the weights of ``state``."""
+    with quiet(), seeded(0):
+        model = AutoModelForSequenceClassification.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+    model.load_state_dict(state)
+    return model
 
 
 def cut(source: Path, head: Head, *, layers: Sequence[int] | None, fields: Sequence[str], seed: int, max_length: int) -> TransformerStudent:
