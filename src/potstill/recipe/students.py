@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .base import Paths, Section, Slug, Text, one, tagged
 from .objectives import Inner, Objective, Relations
 
 RESERVED = ("teacher", "control", "floor", "majority")  # what stands beside the students in tables and folders
-NO_PATHS: Mapping[str, tuple[str, ...]] = {"convolutional": ("teacher", "scratch"), "recurrent": ("teacher", "scratch")}  # as `from`, by kind
+NO_PATHS: Mapping[str, tuple[str, ...]] = dict.fromkeys(("transformer", "convolutional", "recurrent"), ("teacher", "scratch"))  # as `from`, by kind
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -91,7 +91,7 @@ class General(Section):
 
 
 class TransformerStudent(LoopStudent):
-    """Some of the layers of a transformer: the teacher, or the model in a folder."""
+    """Some of the layers of a transformer, the teacher or the model in a folder, as wide or narrower; or the same architecture from scratch."""
 
     kind: Literal["transformer"] = "transformer"
     source: Annotated[Text, Field(alias="from")] = "teacher"
@@ -99,7 +99,16 @@ class TransformerStudent(LoopStudent):
     max_length: Annotated[int, Field(ge=2)] | None = None
     # Of the tokenizer: all tokens, those that the rows to learn from use, or so many of the most frequent; single characters always stay.
     vocabulary: Annotated[Literal["all", "used"] | int, BeforeValidator(_vocabulary)] = "all"
+    heads: Whole | None = None  # these three: null is the source's; the most important ones are kept, the hidden size is heads x a head's size
+    intermediate: Whole | None = None  # neurons of a feed-forward layer
+    hidden: Whole | None = None
     general: General | None = None  # null: the student starts from the teacher's layers
+
+    @model_validator(mode="after")
+    def _scratch(self) -> TransformerStudent:
+        if self.source == "scratch" and not isinstance(self.layers, int):
+            one(f"layers {self.layers} of a student from scratch: it has none to choose from", f"say how many: {len(self.layers)}")
+        return self
 
 
 class StaticStudent(LoopStudent):
@@ -160,7 +169,12 @@ class TreesStudent(Student):
 
 
 AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent, ConvolutionalStudent, RecurrentStudent, TreesStudent)
-SHAPE: Mapping[str, Any] = {"vocabulary": "all"}  # a transformer's options that look at the rows, and what leaves them out
+SHAPE: Mapping[str, Any] = {
+    "vocabulary": "all",
+    "heads": None,
+    "intermediate": None,
+    "hidden": None,
+}  # a transformer's options that look at the rows, and what leaves them out
 
 
 def unshaped(student: Any) -> set[str]:

@@ -75,7 +75,8 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
     source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
     plan = _plan(work, spec, len(lesson.rows))
     inputs = {
-        "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general", *unshaped(spec)}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
+        "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general", *unshaped(spec)}),
+        "terms": terms, "plan": plan, "seed": seed, "arm": arm,
         "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.labels,
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
@@ -192,11 +193,12 @@ class _Training:
         return self.work.progress(f"train.{self.spec.name}.{self.arm}.{self.seed}")
 
     def _shape(self) -> Any:
-        """Return what is built: of a student that comes out of its general stage all layers, for they are chosen already."""
+        """Return what is built: of a student that comes out of its general stage all layers and its width, for they are chosen already."""
         if self.general is None:
             return self.spec
         layers = self.spec.layers
-        return self.spec.model_copy(update={"layers": layers if isinstance(layers, int) else len(layers)})
+        chosen = {"layers": layers if isinstance(layers, int) else len(layers), "source": "teacher", "heads": None, "intermediate": None, "hidden": None}
+        return self.spec.model_copy(update=chosen)
 
     def _terms(self, student: Any) -> tuple[list[Any], list[str]]:
         shape = self.teaching.teacher.facts() if self.arm == "distilled" else {}
