@@ -119,13 +119,13 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     The source's classifier is kept where it has the same labels, its rows put in the order of ``head`` by name; else the
     student's is fresh. ``spec.max_length``, where given, goes before ``max_length``; both yield to what the model can read.
     ``rows`` are those whose tokens make the vocabulary, where ``spec.vocabulary`` is not "all", and that show which parts matter where it
-    is to be narrower. Raises :class:`UserError` for a folder,
-    an architecture, layers or labels that can't be used.
+    is to be narrower. Raises :class:`UserError` for a folder, an architecture, layers, widths or labels that can't be used.
     """
-    scratch = spec.source == SCRATCH if hasattr(spec, "source") else False
-    student = (_fresh if scratch else _cut)(spec, head, source, rows, fields=fields, seed=seed, max_length=spec.max_length or max_length)
-    vocabulary = getattr(spec, "vocabulary", "all")
-    return student if vocabulary == "all" else trim(student, rows, None if vocabulary == "used" else vocabulary)
+    student = (_fresh if getattr(spec, "source", None) == SCRATCH else _cut)(
+        spec, head, source, rows, fields=fields, seed=seed, max_length=spec.max_length or max_length
+    )
+    vocabulary: str | int = getattr(spec, "vocabulary", "all")
+    return student if vocabulary == "all" else trim(student, rows, vocabulary if isinstance(vocabulary, int) else None)
 
 
 def _cut(spec: Any, head: Head, source: Path, rows: Sequence[Example], *, fields: Sequence[str], seed: int, max_length: int) -> TransformerStudent:
@@ -175,16 +175,14 @@ def trim(student: TransformerStudent, rows: Sequence[Example], most: int | None)
     """Return ``student`` with the tokens of ``rows``, the ``most`` frequent where given, and what falls apart into characters; texts of those
     tokens are answered as before, bit for bit."""
     row = architecture(student.module.config.model_type)
-    wanted = {
-        *used(student.tokenizer.backend_tokenizer, rows, student.spec["fields"], most),
-        *range(row.reserved),
-    }  # positions are counted from the padding's id
+    low = range(row.reserved)  # positions are counted from the id of the padding, which must stay what it is
+    wanted = {*used(student.tokenizer.backend_tokenizer, rows, student.spec["fields"], most), *low}
     tokenizer, kept = trimmed(student.tokenizer, wanted)
     small = copy.deepcopy(student.module.config)
     renumber(small, kept)
-    table = student.module.get_input_embeddings().weight
-    name = next(name for name, value in student.module.named_parameters() if value is table)
-    state = {**student.module.state_dict(), name: table.detach()[kept]}
+    table: Any = student.module.get_input_embeddings()
+    name = next(name for name, value in student.module.named_parameters() if value is table.weight)
+    state = {**student.module.state_dict(), name: table.weight.detach()[kept]}
     model = _restored(small, state)
     spec = {**student.spec, "pad": {**student.spec["pad"], "input_ids": int(tokenizer.pad_token_id or 0)}}
     return TransformerStudent(model, student.head, tokenizer, spec, student.layers)
