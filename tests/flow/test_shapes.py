@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from transformers import BertModel
 
 import potstill
 from potstill.errors import RecipeError
@@ -14,15 +15,18 @@ from tests.small import RECIPE, job
 from tests.tiny import VOCABULARY, encoder
 
 ONE = RECIPE[: RECIPE.index("  - {name: static")] + RECIPE[RECIPE.index("requirement:") :]
-SLIM = ("students.half.vocabulary=used", "students.half.heads=2", "students.half.intermediate=160", "objectives=[{kind: logits}, {kind: hidden}]",
-        "export={max_quality_loss: 0.5, min_agreement: 0}", "teacher.adapt={how: head}")  # fmt: skip
+SLIM = ("students.half.vocabulary=used", "students.half.heads=3", "students.half.intermediate=192", "objectives=[{kind: logits}, {kind: hidden}]",
+        "export={max_quality_loss: 0.5, min_agreement: 0}", "teacher.adapt={how: finetune, epochs: 4, learning_rate: 1.0e-3}")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shapes")
     recipe = job(folder / "job", pool=60, test=220, recipe=ONE)
-    encoder(folder / "job" / "encoder", hidden=256, heads=4)  # int8 leaves what is small as it is
+    model = BertModel.from_pretrained(encoder(folder / "job" / "encoder", hidden=128, heads=4))  # int8 leaves what is small as it is
+    for value in model.parameters():
+        value.data *= 0.25 if value.dim() > 1 else 1  # the tiny model's spread is for its width; this one would not learn
+    model.save_pretrained(folder / "job" / "encoder")
     return recipe, folder
 
 
@@ -47,16 +51,25 @@ def test_a_slim_student_goes_the_whole_way(place):
     assert trained["distilled"]["history"]["terms"]["hidden"][-1] < trained["distilled"]["history"]["terms"]["hidden"][0]
     folders = [next((run.folder / "stages").glob(f"train.half.{arm}.0-*/model")) for arm in trained]
     configs = [json.loads((folder / "config.json").read_text()) for folder in folders]
-    assert {(c["hidden_size"], c["num_attention_heads"], c["intermediate_size"]) for c in configs} == {(128, 2, 160)}
+    assert {(c["hidden_size"], c["num_attention_heads"], c["intermediate_size"]) for c in configs} == {(96, 3, 192)}
     assert configs[0]["vocab_size"] == configs[1]["vocab_size"] < len(VOCABULARY)
     # The control learns from fewer rows, and has the words of all.
     assert len({(folder / "tokenizer.json").read_text() for folder in folders}) == 1
 
 
 def test_from_scratch(place):
-    run = go(place, "scratch", "students.half.from=scratch", "students.half.layers=4", "students.half.hidden=12", "students.half.heads=3", "teacher.adapt={how: head}", until="train")
+    run = go(
+        place,
+        "scratch",
+        "students.half.from=scratch",
+        "students.half.layers=4",
+        "students.half.hidden=12",
+        "students.half.heads=3",
+        "teacher.adapt={how: finetune, epochs: 4, learning_rate: 1.0e-3}",
+        until="train",
+    )
     config = json.loads((next((run.folder / "stages").glob("train.half.distilled.0-*/model")) / "config.json").read_text())
-    assert (config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"], config["intermediate_size"]) == (4, 12, 3, 512)
+    assert (config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"], config["intermediate_size"]) == (4, 12, 3, 256)
 
 
 @pytest.mark.parametrize(
