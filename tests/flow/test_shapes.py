@@ -81,7 +81,7 @@ def test_from_scratch_with_the_most_frequent_words(place):
         ("students.half.vocabulary=some", "is no vocabulary"),
         ("students.half.vocabulary=0", "is no vocabulary"),
         ("students.half.hidden=0", "at least 1"),
-        ("students.half={name: half, from: scratch, layers: [0, 1]}", "it has none to choose from"),
+        ("students.half={name: half, kind: transformer, from: scratch, layers: [0, 1]}", "it has none to choose from"),
     ],
 )
 def test_nonsense_is_refused_at_the_door(place, override, said):
