@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .base import Paths, Section, Slug, Text, one, tagged
 from .objectives import Inner, Objective, Relations
 
 RESERVED = ("teacher", "control", "floor", "majority")  # what stands beside the students in tables and folders
-NO_PATHS: Mapping[str, tuple[str, ...]] = {"convolutional": ("teacher", "scratch"), "recurrent": ("teacher", "scratch")}  # as `from`, by kind
+NO_PATHS: Mapping[str, tuple[str, ...]] = dict.fromkeys(("transformer", "convolutional", "recurrent"), ("teacher", "scratch"))  # as `from`, by kind
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 
@@ -86,14 +86,23 @@ class General(Section):
 
 
 class TransformerStudent(LoopStudent):
-    """Some of the layers of a transformer: the teacher, or the model in a folder."""
+    """Some of the layers of a transformer, the teacher or the model in a folder, as wide or narrower; or the same architecture from scratch."""
 
     kind: Literal["transformer"] = "transformer"
     source: Annotated[Text, Field(alias="from")] = "teacher"
     layers: Annotated[int | list[int], BeforeValidator(_layers)]
     max_length: Annotated[int, Field(ge=2)] | None = None
     vocabulary: Vocabulary = "all"
+    heads: Whole | None = None  # these three: null is the source's; the most important ones are kept, the hidden size is heads x a head's size
+    intermediate: Whole | None = None  # neurons of a feed-forward layer
+    hidden: Whole | None = None
     general: General | None = None  # null: the student starts from the teacher's layers
+
+    @model_validator(mode="after")
+    def _scratch(self) -> TransformerStudent:
+        if self.source == "scratch" and not isinstance(self.layers, int):
+            one(f"layers {self.layers} of a student from scratch: it has none to choose from", f"say how many: {len(self.layers)}")
+        return self
 
 
 class StaticStudent(LoopStudent):
@@ -156,3 +165,14 @@ class TreesStudent(Student):
 
 AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent, ConvolutionalStudent, RecurrentStudent, TreesStudent)
 USES_HIDDEN: tuple[type[Any], ...] = (TransformerStudent,)  # the kinds that have inner states to match
+SHAPE = ("heads", "intermediate", "hidden")  # a transformer's widths: those that it leaves out are no part of a fingerprint
+
+
+def unshaped(student: Any) -> set[str]:
+    """Return the widths that a transformer leaves out."""
+    return {name for name in SHAPE if getattr(student, name) is None} if isinstance(student, TransformerStudent) else set()
+
+
+def reads_rows(student: Any) -> bool:
+    """Return whether a student's widths are chosen by rows that it learns from."""
+    return isinstance(student, TransformerStudent) and student.source != "scratch" and len(unshaped(student)) < len(SHAPE)

@@ -10,6 +10,7 @@ from typing import Any
 from .. import storage
 from ..cache import Stage
 from ..lookup import load
+from ..recipe.students import unshaped
 from ..records import Example, Head
 from ..workspace import Workspace
 from .data import Data
@@ -17,7 +18,7 @@ from .teach import Teaching
 
 NO_TASK = Head("classes", ("no task", "yet"))  # names that no task has: the task's student gets a fresh classifier
 SEED = 0  # one student for all seeds: they tell how the task's training varies
-OF_THE_TASK = {"name", "objectives", "epochs", "learning_rate", "batch_size", "general", "source"}  # what a student says about its second stage
+OF_THE_TASK = {"name", "objectives", "epochs", "learning_rate", "batch_size", "general", "source", "vocabulary"}  # what a student says about its second stage
 
 
 def student(work: Workspace, data: Data, teaching: Teaching, spec: Any, max_length: int) -> Stage:
@@ -27,14 +28,14 @@ def student(work: Workspace, data: Data, teaching: Teaching, spec: Any, max_leng
     finds it.
     """
     text, before = _text(work, data, spec), teaching.before()
-    source = before.folder if spec.source == "teacher" else Path(spec.source)
+    source = before.folder if spec.source in ("teacher", "scratch") else Path(spec.source)
     assert source is not None
     options = spec.general
     plan = _plan(work, spec, source, text.read()["rows"])
     inputs = {
-        "teacher": before.fingerprint, "source": storage.sha256_folder(source), "student": spec.model_dump(mode="json", exclude=OF_THE_TASK),
+        "teacher": before.fingerprint, "source": storage.sha256_folder(source), "student": spec.model_dump(mode="json", exclude=OF_THE_TASK | unshaped(spec)),
         "terms": [term.model_dump(mode="json") for term in options.objectives], "plan": plan, "text": text.read()["digest"],
-        "max_length": max_length, "seed": SEED,
+        "max_length": max_length, "seed": SEED, **({"from": "scratch"} if spec.source == "scratch" else {}),
     }  # fmt: skip
 
     def make(folder: Path, scratch: Path) -> None:

@@ -14,6 +14,7 @@ from .. import storage
 from ..cache import Stage
 from ..evaluation import statistics
 from ..lookup import load
+from ..recipe.students import reads_rows, unshaped
 from ..records import Artifact, Example, Want
 from ..workspace import Workspace
 from . import general as general_stage
@@ -86,16 +87,18 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
         source = _trimmed(work, data, spec, source, lesson)
     plan = _plan(work, spec, len(lesson.rows), source)
     inputs = {
-        "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general"}), "terms": terms, "plan": plan, "seed": seed, "arm": arm,
+        "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general", *unshaped(spec)}),
+        "terms": terms, "plan": plan, "seed": seed, "arm": arm,
         "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.named,
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
+        **({"read": storage.digest([e.id for e in lesson.rows])} if reads_rows(spec) else {}),
     }  # fmt: skip
 
     def make(folder: Path, scratch: Path) -> None:
         title = f"training {spec.name}" if arm == "distilled" else f"training {spec.name}'s control, without the teacher"
         with work.log.stage(f"train.{spec.name}.{arm}.{seed}", title):
-            _Training(work, data, teaching, spec, arm, seed, source, plan, terms, general).run(rows, folder, scratch)
+            _Training(work, data, teaching, spec, arm, seed, source, plan, terms, general).run(rows, lesson.rows, folder, scratch)
 
     return work.cache.get(f"train.{spec.name}.{arm}.{seed}", inputs, make, version=3)
 
@@ -179,10 +182,11 @@ class _Training:
     terms: Sequence[Any]
     general: Stage | None
 
-    def run(self, rows: Sequence[Example], folder: Path, scratch: Path) -> None:
+    def run(self, rows: Sequence[Example], read: Sequence[Example], folder: Path, scratch: Path) -> None:
+        """``rows`` are learnt from; by those ``read``, the distilled arm's, both arms choose what a narrower student keeps."""
         work, data = self.work, self.data
         student = load("potstill.students.build:build")(
-            self._shape(), data.head, source=self.source, fields=fields(data), seed=self.seed, max_length=max_length(work, self.spec), rows=rows
+            self._shape(), data.head, source=self.source, fields=fields(data), seed=self.seed, max_length=max_length(work, self.spec), rows=read
         )
         terms, left_out = self._terms(student, work.task.encode(rows, data.head))
         rows, taught = self._taught(rows, {want for term in terms for want in term.needs})
@@ -219,11 +223,12 @@ class _Training:
         return self.work.progress(f"train.{self.spec.name}.{self.arm}.{self.seed}")
 
     def _shape(self) -> Any:
-        """Return what is built: of a student that comes out of its general stage all layers, for they are chosen already."""
+        """Return what is built: of a student that comes out of its general stage all layers and its width, for they are chosen already."""
         if self.general is None:
             return self.spec
         layers = self.spec.layers
-        return self.spec.model_copy(update={"layers": layers if isinstance(layers, int) else len(layers)})
+        chosen = {"layers": layers if isinstance(layers, int) else len(layers), "source": "teacher", "heads": None, "intermediate": None, "hidden": None}
+        return self.spec.model_copy(update=chosen)
 
     def _terms(self, student: Any, gold: np.ndarray) -> tuple[list[Any], list[str]]:
         shape = self.teaching.teacher.facts() if self.arm == "distilled" else {}

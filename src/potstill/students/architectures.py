@@ -23,6 +23,8 @@ class Architecture:
     top: tuple[str, ...]  # with the classifier: what `head` trains over a frozen body; it reads one token's last state
     count: str = "num_hidden_layers"  # the config's name for the number of layers
     width: str = "hidden_size"
+    heads: str = "num_attention_heads"
+    inner: str = "intermediate_size"
     reserved: int = 0  # positions that no token can take, before the first one
     relu: bool = False  # between the parts of ``top``, where no part has its own
     decoder: bool = False  # a token sees those before it: the state that is read is the last token's, not the first's
@@ -32,7 +34,16 @@ _DECODER = Architecture("model.layers.{}.", "score", ("score",), decoder=True)
 _ROBERTA = Architecture("roberta.encoder.layer.{}.", "classifier.out_proj", ("classifier",), reserved=2)
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bert": Architecture("bert.encoder.layer.{}.", "classifier", ("bert.pooler", "classifier")),
-    "distilbert": Architecture("distilbert.transformer.layer.{}.", "classifier", ("pre_classifier", "classifier"), count="n_layers", width="dim", relu=True),
+    "distilbert": Architecture(
+        "distilbert.transformer.layer.{}.",
+        "classifier",
+        ("pre_classifier", "classifier"),
+        count="n_layers",
+        width="dim",
+        heads="n_heads",
+        inner="hidden_dim",
+        relu=True,
+    ),
     "electra": Architecture("electra.encoder.layer.{}.", "classifier.out_proj", ("classifier",)),
     "mpnet": Architecture("mpnet.encoder.layer.{}.", "classifier.out_proj", ("classifier",), reserved=2),
     "roberta": _ROBERTA,

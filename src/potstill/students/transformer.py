@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,13 +22,14 @@ from .. import rng, storage
 from ..errors import UserError
 from ..records import Example, Head, HeadKind
 from ..serving.preprocess import Preprocess, Tokenized
-from . import prior
+from . import narrow, prior
 from .architectures import Architecture, architecture, choose, renamed
 from .decoder import rendered
 from .folder import head_of, read, write
 from .protocol import Output
 from .source import plain, quiet, read_config, read_tokenizer, seeded
 
+SCRATCH = "scratch"  # `from` where nothing but architecture and tokenizer is taken from the model
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PROBLEMS: Mapping[HeadKind, str] = {"classes": "single_label_classification", "labels": "multi_label_classification"}  # transformers' names
 
@@ -118,12 +119,67 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
 
     The source's classifier is kept where it has the same labels, its rows put in the order of ``head`` by name; else the
     student's is fresh. ``spec.max_length``, where given, goes before ``max_length``; both yield to what the model can read.
-    ``rows``: see :mod:`.prior`, for a fresh classifier. Raises :class:`UserError` for a folder, an architecture, layers or labels that can't be used.
+    ``rows``: see :mod:`.prior`, for a fresh classifier; and they show which parts matter where it is to be narrower. Raises
+    :class:`UserError` for a folder, an architecture, layers, widths or labels that can't be used.
     """
+    way = _fresh if getattr(spec, "source", None) == SCRATCH else _cut
+    return way(spec, head, source, rows, fields=fields, seed=seed, max_length=spec.max_length or max_length)
+
+
+def _cut(spec: Any, head: Head, source: Path, rows: Sequence[Example], *, fields: Sequence[str], seed: int, max_length: int) -> TransformerStudent:
+    """Return the layers that ``spec`` names, of the heads, neurons and channels those that matter most on ``rows``."""
+    config = read_config(source)
+    layers = choose(spec.layers, getattr(config, architecture(config.model_type, str(source)).count))
+    student = cut(source, head, layers=layers, fields=fields, seed=seed, max_length=max_length, rows=rows)
+    sizes = [getattr(spec, name, None) for name in ("heads", "intermediate", "hidden")]
+    if all(size is None for size in sizes):
+        return student
+    wanted = narrow.shape(config, *sizes)
+    whole = cut(source, head, layers=None, fields=fields, seed=seed, max_length=max_length)
+    found = narrow.importance(whole.module, _batches(whole, sorted(rows, key=lambda row: row.id)[: narrow.ROWS]))
+    kept = narrow.Importance(found.heads[list(layers)], found.neurons[list(layers)], found.hidden)
+    state = narrow.sliced(student.module.state_dict(), student.module.config, wanted, kept)
+    small = copy.deepcopy(student.module.config)
+    small.num_attention_heads, small.intermediate_size, small.hidden_size = wanted.heads, wanted.neurons, wanted.hidden
+    with quiet(), seeded(0):
+        model = AutoModelForSequenceClassification.from_config(small, attn_implementation="sdpa", dtype=torch.float32)
+    model.load_state_dict(state)
+    return TransformerStudent(model, head, student.tokenizer, student.spec, layers)
+
+
+def _batches(student: TransformerStudent, rows: Sequence[Example], size: int = 32) -> Iterator[dict[str, Tensor]]:
+    items = student.preprocess.encode([row.fields for row in rows])
+    for first in range(0, len(items), size):
+        arrays = student.preprocess.collate(items[first : first + size])
+        yield {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _fresh(spec: Any, head: Head, source: Path, rows: Sequence[Example], *, fields: Sequence[str], seed: int, max_length: int) -> TransformerStudent:
+    """Return a student with the architecture and the tokenizer of the model in ``source`` and none of its weights; what ``spec`` leaves out is the source's."""
     config = read_config(source)
     row = architecture(config.model_type, str(source))
-    layers = choose(spec.layers, getattr(config, row.count))
-    return cut(source, head, layers=layers, fields=fields, seed=seed, max_length=spec.max_length or max_length, rows=rows)
+    small, tokenizer = _for_task(config, row, head, source)
+    sizes = {row.count: spec.layers, row.width: spec.hidden, row.heads: spec.heads, row.inner: spec.intermediate}
+    for name, size in sizes.items():
+        setattr(small, name, size or getattr(config, name))
+    width, heads = getattr(small, row.width), getattr(small, row.heads)
+    if width % heads:
+        remedy = f"say heads: {max(n for n in range(1, heads + 1) if width % n == 0)}, or another hidden size"
+        raise UserError(f"{width} hidden channels can't be dealt out to {heads} heads", place="students.heads", remedy=remedy)
+    with quiet(), seeded(rng.integer(seed, "student", "scratch")):
+        model = AutoModelForSequenceClassification.from_config(small, attn_implementation="sdpa", dtype=torch.float32)
+    prior.start(model.get_submodule(row.classifier), rows, head)
+    return TransformerStudent(model, head, tokenizer, preprocessing(model, tokenizer, row, fields, max_length), tuple(range(spec.layers)))
+
+
+def _for_task(config: Any, row: Architecture, head: Head, source: Path) -> tuple[Any, Any]:
+    """Return a copy of ``config`` for the task's labels, and the tokenizer that a classifier reads with."""
+    own = copy.deepcopy(config)
+    own.id2label = dict(enumerate(head.labels))
+    own.label2id = {label: i for i, label in enumerate(head.labels)}
+    own.problem_type = PROBLEMS[head.kind]
+    tokenizer = read_tokenizer(source)
+    return own, rendered(tokenizer, own, place=str(source)) if row.decoder else tokenizer
 
 
 def cut(
@@ -133,14 +189,8 @@ def cut(
     config = read_config(source)
     row = architecture(config.model_type, str(source))
     kept = tuple(range(getattr(config, row.count))) if layers is None else tuple(layers)
-    small = copy.deepcopy(config)
+    small, tokenizer = _for_task(config, row, head, source)
     setattr(small, row.count, len(kept))
-    small.id2label = dict(enumerate(head.labels))
-    small.label2id = {label: i for i, label in enumerate(head.labels)}
-    small.problem_type = PROBLEMS[head.kind]
-    tokenizer = read_tokenizer(source)
-    if row.decoder:
-        tokenizer = rendered(tokenizer, small, place=str(source))
     with quiet(), seeded(rng.integer(seed, "student", "head")):
         model = AutoModelForSequenceClassification.from_config(small, attn_implementation="sdpa", dtype=torch.float32)
     if not _fill(model, source, row, kept, head):
