@@ -31,8 +31,8 @@ MUTANTS = [
     Mutant(
         trap=35,
         file="students/transformer.py",
-        old="small.id2label = dict(enumerate(head.labels))",
-        new="small.id2label = config.id2label",
+        old="own.id2label = dict(enumerate(head.labels))",
+        new="own.id2label = config.id2label",
         test=HERE + "test_trap_35_an_adapted_teacher_s_labels_are_those_of_the_task_by_name",
     ),
     Mutant(
