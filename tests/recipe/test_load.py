@@ -223,6 +223,11 @@ def test_unknown_keys_are_refused_at_any_depth_with_the_nearest_known_one(write,
             "objectives[1]", "no inner states in onnx-int8",
         ),
         (
+            {"teacher": {"kind": "model", "model": "model", "usd_per_1000": 2.0}, "rounds": {"count": 2, "choose": "near_disagreements"}},
+            "rounds.choose",
+            "cost money",
+        ),
+        (
             {"teacher": {"kind": "model", "model": "model", "precision": "onnx-fp32"}, "rounds": {"count": 2, "choose": "near_disagreements"}},
             "rounds.choose", "no vectors in onnx-fp32",
         ),

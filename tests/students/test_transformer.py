@@ -164,3 +164,12 @@ def test_the_rate_falls_with_the_width_of_the_source(encoder, tmp_path):
 def test_a_student_that_needs_a_model_says_so():
     with pytest.raises(UserError, match="there is no model"):
         build.build(spec(), HEAD, source=None, fields=("text",), seed=0, max_length=8)
+
+
+def test_the_rate_follows_the_width_that_the_student_will_have(tmp_path):
+    """A narrower student and its control train at one rate, whatever each of them is cut from."""
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 768, "num_attention_heads": 12}', "utf-8")
+    rate = lambda **chosen: build.options(SimpleNamespace(kind="transformer", source="teacher", **chosen), tmp_path).learning_rate  # noqa: E731
+    assert rate() == pytest.approx(5e-5)
+    assert rate(heads=6) == rate(hidden=384) == 2e-4
+    assert rate(heads=9) == pytest.approx(2e-4 * (384 / 576) ** 2)

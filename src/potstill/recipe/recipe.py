@@ -101,6 +101,9 @@ class Recipe(Section):
         if self.rounds.choose == "near_disagreements" and not isinstance(self.teacher, HIDDEN_STATES):
             remedy = "choose: uncertain needs the student alone"
             yield Finding(("rounds", "choose"), f"a teacher of kind '{self.teacher.kind}' has no vectors, so nothing lies near to anything", remedy)
+        elif self.rounds.choose == "near_disagreements" and self.teacher.usd_per_1000:
+            why = "to know what lies near, the teacher is asked about all of the pool, and its answers cost money"
+            yield Finding(("rounds", "choose"), why, "choose: uncertain needs the student alone")
         elif self.rounds.choose == "near_disagreements" and self.teacher.precision.startswith("onnx"):
             yield Finding(("rounds", "choose"), f"the teacher has no vectors in {self.teacher.precision}", "take precision: auto, fp32 or bf16")
 
@@ -201,7 +204,7 @@ class Recipe(Section):
                 yield Finding(("students", place, "from"), why, remedy)
 
     def _augmentations(self) -> Iterator[Finding]:
-        if self.augment and isinstance(self.teacher, RecordedTeacher):
+        if self.augment and any(isinstance(teacher, RecordedTeacher) for _, teacher in members(self.teacher)):
             yield Finding(("augment",), "recorded answers hold none to rows that are made", "leave augment out, or use a teacher that can be asked")
             return
         kinds = [kind.kind for kind in self.augment]

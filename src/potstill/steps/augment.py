@@ -64,7 +64,7 @@ def augment(work: Workspace, data: Data, teaching: Teaching) -> Augmented:
 def _folder(teaching: Teaching, spec: Any) -> Path | None:
     """Return the model that a substitution takes its words from: the teacher's as given, because adapting takes a masked-LM head away."""
     source = getattr(spec, "source", None)
-    return None if source is None else teaching.source if source == "teacher" else Path(source)
+    return None if source is None else teaching.source if source == "teacher" else load("potstill.teachers.gguf:usable")(Path(source))
 
 
 def _rows(spec: Any, lesson: Lesson) -> tuple[Example, ...]:

@@ -28,7 +28,7 @@ def student(work: Workspace, data: Data, teaching: Teaching, spec: Any, max_leng
     finds it.
     """
     text, before = _text(work, data, spec), teaching.before()
-    source = before.folder if spec.source in ("teacher", "scratch") else Path(spec.source)
+    source = before.folder if spec.source in ("teacher", "scratch") else load("potstill.teachers.gguf:usable")(Path(spec.source), log=work.log)
     assert source is not None
     options = spec.general
     plan = _plan(work, spec, source, text.read()["rows"])

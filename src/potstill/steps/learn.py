@@ -85,11 +85,12 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
     source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
     if source is not None and getattr(spec, "vocabulary", "all") == "used":
         source = _trimmed(work, data, spec, source, lesson)
-    plan = _plan(work, spec, len(lesson.rows), source)
+    plan = _plan(work, spec, len(lesson.rows), source_of(work, teaching, spec, arm))
     inputs = {
         "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general", *unshaped(spec)}),
         "terms": terms, "plan": plan, "seed": seed, "arm": arm,
         "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.named,
+        "metric": main_metric(work, data).name,
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
         **({"read": storage.digest([e.id for e in lesson.rows])} if reads_rows(spec) else {}),

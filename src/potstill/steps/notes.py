@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..lookup import load
+from ..recipe.teacher import members
 from ..records import Interval
 from ..workspace import Workspace
 from .augment import said
@@ -26,7 +27,7 @@ def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
     if any(m["energy_j_per_1000"] is None for m in measured["measured"].values()):
         lines.append(f"energy: {next(m['energy_reason'] for m in measured['measured'].values())}")
     if "teacher" not in measured["measured"]:
-        lines.append("the teacher's answers are recorded: its speed, memory and size can't be measured here")
+        lines.append(f"{_untimed(found)}: its speed, memory and size can't be measured here")
     if found.teaching.ready.probe:
         lines.append(f"the teacher's precision: {found.teaching.ready.probe['why']}")
     if (told := found.robustness.read())["arms"] and told["unasked"]:
@@ -120,13 +121,19 @@ def _interval(found: Mapping[str, Any] | None) -> Interval | None:
     return Interval(**found) if found else None
 
 
+def _untimed(found: Evidence) -> str:
+    """Return why the teacher was not timed."""
+    recorded = any(kind.kind == "recorded" for _, kind in members(found.teaching.work.recipe.teacher))
+    return "the teacher's answers are recorded" if recorded else "each call of the teacher costs money"
+
+
 def unmeasured(found: Evidence, made: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, str]:
     """Return for each key that is null why it is."""
     told = {"ceiling": "each row has one gold label: how far people agree among themselves is not known"}
     if energy := [m["energy_reason"] for m in measured["measured"].values() if m["energy_j_per_1000"] is None]:
         told["energy_j_per_1000"] = energy[0]
     if "teacher" not in measured["measured"]:
-        reason = "the teacher's answers are recorded: it can't be timed or weighed here"
+        reason = f"{_untimed(found)}: it can't be timed or weighed here"
         told |= dict.fromkeys(("teacher.latency_ms", "teacher.throughput_per_s", "teacher.peak_memory_bytes", "teacher.size_bytes", "speedup"), reason)
         told["compression"] = reason
     told |= {f"teacher.{key}": reason for key, reason in found.standing.read()["facts"].get("unknown", {}).items()}

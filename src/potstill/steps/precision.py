@@ -109,7 +109,7 @@ def _probe(work: Workspace, data: Data, spec: Any, folder: Path, made_of: str) -
                 try:
                     trials |= {} if name in left_out else {name: opened(name)}
                 except PotstillError as error:  # an architecture that can't be exported: said, and no reason to stop
-                    left_out[name] = str(error).splitlines()[0]
+                    left_out[name] = error.message.splitlines()[0]  # not its place: a path, and this goes into the card
             storage.write_json(out / "result.json", _judged(_tried(trials, rows, _clock(work.threads)), left_out, len(rows)))
 
     inputs = {

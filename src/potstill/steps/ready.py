@@ -33,8 +33,9 @@ class Ready:
 
     @property
     def timed(self) -> bool:
-        """Whether there is something to time: a recording answers no new text."""
-        return self.spec.kind != "recorded" and all(member.timed for member in self.members)
+        """Whether there is something to time at no price: a recording answers no new text, and calls of a function may cost money."""
+        paid = self.spec.kind == "callable" and self.spec.usd_per_1000 > 0
+        return self.spec.kind != "recorded" and not paid and all(member.timed for member in self.members)
 
     def before(self) -> Ready:
         """Return the model as it was given, before it was adapted, known by what its inner states depend on; where its answers come from a
@@ -65,7 +66,7 @@ def _model(work: Workspace, data: Data, spec: Any) -> Ready:
     folder, made_of = (adapted.folder / "model", adapted.fingerprint) if adapted else (source, weights)
     chosen = precision.choose(work, data, spec, folder, made_of)
     asked = chosen.spec.model_dump(mode="json", exclude=NOT_ASKED)
-    fingerprint = storage.digest(asked, made_of, data.head.named)
+    fingerprint = storage.digest(asked, made_of, data.head.named, *([storage.sha256_folder(chosen.graph)] if chosen.graph else []))
     return Ready(chosen.spec, fingerprint, source, folder, chosen.graph, adapted, chosen.probe)
 
 

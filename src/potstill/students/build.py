@@ -69,12 +69,15 @@ def check(specs: Iterable[Any]) -> None:
 
 
 def options(spec: Any, source: Path | None = None) -> Defaults:
-    """Return the defaults of ``spec.kind``; a transformer's rate falls with the width of the model in ``source``. Light: loads no torch."""
+    """Return the defaults of ``spec.kind``; a transformer's rate falls with its width: that of the model in ``source``, or less. Light: loads no torch."""
     usual = _kind(spec.kind).defaults
     if spec.kind != "transformer" or source is None or not (source / "config.json").is_file():
         return usual
     config = storage.read_json(source / "config.json")
-    width = config.get("hidden_size", config.get("dim"))
+    width, heads = config.get("hidden_size", config.get("dim")), config.get("num_attention_heads", config.get("n_heads"))
+    if width and heads and getattr(spec, "heads", None) and getattr(spec, "source", None) != "scratch":
+        width = spec.heads * width // heads  # heads are kept whole
+    width = getattr(spec, "hidden", None) or width
     return usual if width is None else replace(usual, learning_rate=learning_rate(int(width)))
 
 

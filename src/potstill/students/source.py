@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from transformers.utils import logging as transformers_logging
 
 from ..errors import UserError
 
+# How weights are loaded: from this disk, from safetensors (pickle runs code), without code from their folder.
+SAFE: Mapping[str, bool] = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
+
 
 def read_config(source: Path) -> Any:
     """Return the config of the model in ``source``; raises :class:`UserError` where there is none."""
     try:
-        return AutoConfig.from_pretrained(source, local_files_only=True)
+        return AutoConfig.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(
             f"this is no folder of a transformers model: {str(error).splitlines()[0]}", place=str(source),
@@ -30,7 +33,7 @@ def read_tokenizer(source: Path) -> Any:
     """Return the folder's fast tokenizer; raises :class:`UserError` for one that only runs in Python."""
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(f"the tokenizer can't be read: {str(error).splitlines()[0]}", place=str(source), remedy="is tokenizer.json there?") from error
     if not tokenizer.is_fast:

@@ -27,7 +27,7 @@ from .architectures import Architecture, architecture, choose, renamed
 from .decoder import rendered
 from .folder import head_of, read, write
 from .protocol import Output
-from .source import plain, quiet, read_config, read_tokenizer, seeded
+from .source import SAFE, plain, quiet, read_config, read_tokenizer, seeded
 
 SCRATCH = "scratch"  # `from` where nothing but architecture and tokenizer is taken from the model
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -201,7 +201,7 @@ def cut(
 def _fill(model: PreTrainedModel, source: Path, row: Architecture, layers: Sequence[int], head: Head) -> bool:
     """Copy into ``model`` what the source has for it; what the source lacks (a head) stays as it was initialised. Return whether it has one."""
     with quiet(), seeded(0):  # what is random in the whole model is fresh, and not copied
-        whole, info = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
+        whole, info = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **SAFE)
     fresh = set(info["missing_keys"]) | {key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]}
     state = whole.state_dict()
     order = _label_order(whole.config.id2label, head)
@@ -241,7 +241,7 @@ def load(folder: Path) -> TransformerStudent:
     """Return the student that :meth:`TransformerStudent.save` wrote."""
     saved = read(folder, "transformer")
     with quiet():
-        model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, attn_implementation="sdpa", dtype=torch.float32, **SAFE)
     return TransformerStudent(model, head_of(saved), read_tokenizer(folder), saved["preprocess"], tuple(saved["spec"]["layers"]))
 
 

@@ -18,7 +18,7 @@ from transformers import AutoModel
 
 from .. import storage
 from ..errors import UserError
-from .source import plain, quiet, read_tokenizer
+from .source import SAFE, plain, quiet, read_tokenizer
 
 VERSION = 1  # of what is kept in the cache
 BATCH = 512  # tokens at once
@@ -49,7 +49,7 @@ def input_vectors(source: Path, dimensions: int) -> np.ndarray:
     """
     tokenizer = read_tokenizer(source)
     with quiet():
-        model = AutoModel.from_pretrained(source, dtype=torch.float32, local_files_only=True)
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, **SAFE)
     table = model.get_input_embeddings().weight.detach().numpy()[: vocabulary(tokenizer, source)]
     return _unit(principal(table, dimensions))
 
@@ -59,7 +59,7 @@ def contextual(source: Path) -> np.ndarray:
     """Return the encoder's answer to each token alone, meaned over its tokens *Shape:* (vocabulary, width) float32."""
     tokenizer = read_tokenizer(source)
     with quiet():
-        model = AutoModel.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", local_files_only=True).eval()
+        model = AutoModel.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", **SAFE).eval()
     count = vocabulary(tokenizer, source)
     before, after = _frame(tokenizer)
     found = []

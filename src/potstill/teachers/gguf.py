@@ -52,7 +52,7 @@ def _convert(file: Path, folder: Path) -> None:
 
     from .loading import quiet
 
-    options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True, "trust_remote_code": False}
     try:
         with quiet(), contextlib.redirect_stderr(io.StringIO()):  # the reader draws a bar of its own
             # Without `dequantize` the weights count as quantized: such a model can't be saved, nor trained.
