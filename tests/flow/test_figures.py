@@ -46,12 +46,12 @@ def test_seeds_are_told_one_by_one_and_together(at):
 
 def test_everyone_is_judged_on_the_same_rows_where_the_teacher_left_some_out(at):
     """A control that is right on the rows that the teacher refused must not look better beside its student for it."""
-    logprobs = {name: array.copy() for name, array in at.opened.logprobs.items()}
+    logprobs = {name: array.copy() for name, array in at.opened.said.items()}
     refused = np.arange(40)
     logprobs["teacher"][refused] = np.nan
     control = at.candidates[0].control.name
     logprobs[control][refused] = np.log(np.eye(3)[at.opened.gold[refused]] * 0.9 + 0.1 / 3)
-    opened = replace(at.opened, logprobs=logprobs)
+    opened = replace(at.opened, said=logprobs)
     found, rest = told(at, opened), slice(40, None)
     right = (logprobs[control][rest].argmax(axis=1) == opened.gold[rest]).mean()
     assert found["control"]["quality"]["accuracy"] == pytest.approx(right)
@@ -98,7 +98,7 @@ def test_what_is_null_has_its_reason(at):
     measured = {"measured": {"ngram": {"energy_j_per_1000": None, "energy_reason": "no meter"}}}
     found = notes.unmeasured(evidence_of(at), made, measured)
     assert found["energy_j_per_1000"] == "no meter"
-    assert "recorded" in found["teacher.latency_ms"]
+    assert "can't be timed" in found["teacher.latency_ms"]
     assert {"ceiling", "retention", "speedup"} <= set(found)
     assert "control" not in found
     bare = replace(evidence_of(at), data=replace(at.data, validation=replace(at.data.validation, examples=(replace(at.opened.rows[0], gold=None),))))

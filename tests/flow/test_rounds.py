@@ -32,7 +32,9 @@ def run(tmp_path, shared, monkeypatch):
     def go(name="run", home=shared, **rounds):
         monkeypatch.setenv("POTSTILL_HOME", str(home))
         said = []
-        made = potstill.distill(recipe, output=tmp_path / name, overrides=[f"rounds={json.dumps(rounds)}"], log=RunLog(listeners=[said.append]))
+        made = potstill.distill(
+            recipe, output=tmp_path / name, overrides=[f"rounds={json.dumps(rounds)}", "robustness.arms=[]"], log=RunLog(listeners=[said.append])
+        )
         return made.report, [event["text"] for event in said if event.get("text")]
 
     return go

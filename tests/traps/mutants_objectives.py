@@ -18,7 +18,7 @@ MUTANTS = [
         1, KL, "return scores if scores.dtype == torch.float64 else scores.float()", "return scores",
         "low_precision_logits_keep_the_divergence_true",
     ),
-    mutant(1, KL, " - share + own.exp()", "", "rounding_in_the_normalizers_does_not_show"),
+    mutant(1, KL, "share * (close + torch.expm1(-close))", "share * close", "rounding_in_the_normalizers_does_not_show"),
     mutant(2, KL, "return kd_temperature**2 * parts.sum()", "return parts.sum()", "the_gradient_keeps_its_size_when_the_temperature_changes"),
     mutant(
         2, BUILD, 'kl(student, teacher, kd_temperature=temperature),', "kl(student, teacher),",

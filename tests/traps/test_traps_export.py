@@ -67,7 +67,7 @@ def bundle(tmp_path):
     }  # fmt: skip
     write(
         tmp_path / "bundle", artifact, facts=facts, calibration={}, rows=PLAIN, fields=predictor.fields, labels=predictor.labels,
-        predict=predictor.predict,
+        predict=predictor.predict, decide=predictor.decide,
     )  # fmt: skip
     return tmp_path / "bundle"
 
@@ -111,6 +111,9 @@ class Runtime:
 
     def predict(self, rows):
         return self.change(self.own.predict(rows))
+
+    def decide(self, said):
+        return [self.labels[i] for i in said.argmax(axis=1)]
 
 
 def bf16(said):
