@@ -75,9 +75,13 @@ def test_from_the_recipe_to_the_bundle(world, kind):
     teacher = report["teacher"]
     assert teacher["kind"] == kind
     assert teacher["quality"]["accuracy"] > 0.6
-    assert teacher["throughput_per_s"] > 0
-    assert teacher["latency_ms"]["p50"] > 0
-    assert report["students"][0]["speedup"]["throughput"]["value"] > 0
+    if kind == "onnx":
+        assert teacher["throughput_per_s"] > 0
+        assert teacher["latency_ms"]["p50"] > 0
+        assert report["students"][0]["speedup"]["throughput"]["value"] > 0
+    else:  # the function has a price: timing would spend it, past the budget
+        assert teacher["throughput_per_s"] is None
+        assert "costs money" in report["unmeasured"]["teacher.throughput_per_s"]
     assert report["cost"]["teacher_calls"] == sum(report["data"][name] for name in ("train", "validation", "calibration", "test", "unlabeled"))
     assert (world / "runs" / kind / "bundle" / "manifest.json").is_file()
     known = kind == "onnx"

@@ -34,7 +34,7 @@ class Ready:
     @property
     def timed(self) -> bool:
         """Whether there is something to time at no price: a recording answers no new text, and calls of a function may cost money."""
-        paid = self.spec.kind == "callable" and self.spec.usd_per_1000 > 0
+        paid = self.spec.kind == "callable" and bool(self.spec.usd_per_1000)
         return self.spec.kind != "recorded" and not paid and all(member.timed for member in self.members)
 
     def before(self) -> Ready:
