@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ Rows = dict[str, list[dict[str, str]]]
 
 # What each begins with: nothing of anybody's (scratch), or the teacher. Others are added by name: --arm.
 ARMS: dict[str, dict[str, Any]] = {
-    "layers": {"kind": "transformer", "from": "teacher", "layers": 2, "vocabulary": "used"},
+    "layers": {"kind": "transformer", "from": "teacher", "layers": [0, 1, 2], "vocabulary": "used"},
     "ngram": {"kind": "ngram"},
     "static": {"kind": "static", "from": "teacher"},
     "convolutional": {"kind": "convolutional", "from": "scratch"},
@@ -50,23 +51,39 @@ def trec(source: Path) -> Rows:
 
 
 def labelled(file: str) -> Callable[[Path], Rows]:
-    """Return the reader of a file of lines "label text" that has no split of its own: the recipe cuts one."""
+    """Return the reader of a file of lines "label text" that has no split of its own: a fifth, at most 2,000 rows, is cut off for test."""
 
     def rows(source: Path) -> Iterator[dict[str, str]]:
         for line in (source / "sent_conv" / file).read_text("latin-1").splitlines():
             label, _, text = line.partition(" ")
             yield {"text": text.strip(), "label": label}
 
-    return lambda source: {"train": list(rows(source))}
+    def split(source: Path) -> Rows:
+        found = list(rows(source))
+        random.Random(0).shuffle(found)
+        test = min(2000, len(found) // 5)
+        return {"train": found[test:], "test": found[:test]}
+
+    return split
+
+
+def halved(parts: Rows, gold: int) -> Rows:
+    """Return the parts with ``gold`` labelled rows for training, 500 for validation, and the rest as a pool: its labels are thrown away."""
+    rows = list(parts["train"])
+    random.Random(0).shuffle(rows)
+    validation = parts.get("validation") or [rows.pop() for _ in range(500)]
+    pool = [{"text": row["text"]} for row in rows[gold:]]
+    return {"train": rows[:gold], "validation": validation[:500], "test": parts["test"], "unlabeled": pool + parts.get("unlabeled", [])}
 
 
 # name -> reader, epochs of fine-tuning (assumed)
 SETS: Mapping[str, tuple[Callable[[Path], Rows], int]] = {
     "sst2": (sst2, 3),
-    "trec": (trec, 4),
+    "trec": (trec, 5),
     "subj": (labelled("subj.all"), 3),
     "mr": (labelled("rt-polarity.all"), 3),
     "cr": (labelled("custrev.all"), 4),
+    "mpqa": (labelled("mpqa.all"), 4),
 }
 
 
@@ -80,18 +97,16 @@ def teacher() -> Path:
 
 def recipe(name: str, parts: Rows, epochs: int, arms: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     model = teacher() if not options.tiny else shrunk(HERE / "work" / "tinybert" / "two-layers")
-    data: dict[str, Any] = {part: f"{part}.jsonl" for part in parts}
-    if "unlabeled" in parts:
-        data["limit"] = {"unlabeled": options.pool}
+    data: dict[str, Any] = {part: f"{part}.jsonl" for part in parts} | {"limit": {"unlabeled": options.pool}}
     return {
         "task": "text-classification", "name": f"tinybert-{name}", "data": data,
         "teacher": {
             "kind": "model", "model": str(model), "license": "apache-2.0", "output_license": "apache-2.0", "max_length": 64,
-            "precision": options.precision, "adapt": {"how": "finetune", "epochs": epochs, "learning_rate": 1e-3 if options.tiny else options.rate},
+            "precision": options.precision, "adapt": {"how": "finetune", "epochs": epochs, "batch_size": 16, "learning_rate": 1e-3 if options.tiny else options.rate},
         },
         "students": [{"name": arm, **student} for arm, student in arms.items()],
         "requirement": {"quality": {"metric": "accuracy", "max_relative_drop": 0.032, "confidence": 0.95}, "speedup": 20},
-        "seeds": [0] if options.tiny else [0, 1, 2], "threads": 1,
+        "seeds": [0] if options.tiny else list(range(options.seeds)), "threads": 1,
     }  # fmt: skip
 
 
@@ -113,7 +128,7 @@ def shrunk(folder: Path) -> Path:
 
 def write(name: str, arms: Mapping[str, Any], options: argparse.Namespace, folder: Path) -> Path:
     read, epochs = SETS[name]
-    parts = read(options.source)
+    parts = halved(read(options.source), options.gold)
     if options.tiny:
         parts = {part: rows[:: max(1, len(rows) // TINY)][:TINY] for part, rows in parts.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,9 +183,11 @@ def main() -> None:
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--arms", default=",".join(ARMS), help="which of the arms, by comma")
     parser.add_argument("--arm", action="append", default=[], metavar="NAME={...}", help="one more student, as in a recipe")
-    parser.add_argument("--pool", type=int, default=6000, help="rows of SST-2's pool that the teacher is asked about")
+    parser.add_argument("--gold", type=int, default=2000, help="labelled rows for training; the rest of the training rows are a pool without labels")
+    parser.add_argument("--pool", type=int, default=6000, help="rows of the pool that the teacher is asked about")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", default="auto", help="the teacher's: it is fine-tuned and asked in it")
-    parser.add_argument("--rate", type=float, default=None, help="of fine-tuning; the usual one unless given")
+    parser.add_argument("--rate", type=float, default=1e-4, help="of fine-tuning")
     parser.add_argument("--tiny", action="store_true", help="try it: a few hundred rows, two layers, one seed")
     options = parser.parse_args()
     arms = {name: ARMS[name] for name in options.arms.split(",") if name}

@@ -14,7 +14,9 @@ import potstill
 from potstill.errors import TeacherError
 from potstill.labels import LabelStore
 from potstill.measuring import measure
+from potstill.recipe.teacher import ModelTeacher
 from potstill.runlog import RunLog
+from potstill.steps.ready import Ready
 from tests import tiny
 from tests.small import CUES, job
 
@@ -142,3 +144,11 @@ def test_auto_keeps_to_torch_where_hidden_states_are_needed(world):
     report = run(world, "deep", {**MODEL, "precision": "auto"}, students=students, until="measure").report
     assert report["teacher"]["precision"] in ("fp32", "bf16")
     assert "'hidden'" in report["teacher"]["precision_probe"]["left_out"]["onnx-fp32"]
+
+
+def test_what_was_chosen_for_asking_is_not_what_the_teacher_is_timed_in(tmp_path):
+    spec = ModelTeacher(model="m", precision="onnx-int8")
+    named, chosen = Ready(spec, "f", graph=tmp_path), Ready(spec, "f", graph=tmp_path, probe={"chosen": "onnx-int8"})
+    assert named.today() == named  # its users say that they run it so
+    assert (chosen.today().spec.precision, chosen.today().graph) == ("fp32", None)
+    assert Ready(spec, "e", members=(named, chosen)).today().members == (named, chosen.today())

@@ -47,6 +47,20 @@ def test_no_rows_no_answers(folder):
     assert Predictor.open(folder).predict([]).shape == (0, 3)
 
 
+def test_a_small_model_answers_batches_beside_each_other_to_the_last_digit(folder):
+    one, three = Predictor.open(folder, threads=1), Predictor.open(folder, threads=3)
+    assert (one.beside, three.beside) == (1, 3)
+    assert three.session.get_session_options().intra_op_num_threads == 1
+    rows = ROWS * 20
+    np.testing.assert_array_equal(three.predict(rows, batch_size=7), one.predict(rows, batch_size=7))
+
+
+def test_a_large_model_shares_its_products_among_threads(folder, monkeypatch):
+    monkeypatch.setattr("potstill.serving.predictor.SMALL", 0)
+    predictor = Predictor.open(folder, threads=3)
+    assert (predictor.beside, predictor.session.get_session_options().intra_op_num_threads) == (1, 3)
+
+
 def test_several_threads_may_ask_at_once(folder):
     predictor = Predictor.open(folder, threads=2)
     said: list[np.ndarray] = []

@@ -59,7 +59,7 @@ class ModelTeacher(Section):
     adapt: Adapt | None = None
     max_length: Annotated[int, Field(ge=2)] = 128  # tokens; longer inputs are cut
     batch_size: Whole = 32
-    precision: Literal["auto", "fp32", "bf16", "onnx-fp32", "onnx-int8"] = "fp32"  # auto: the fastest here that answers as fp32 does
+    precision: Literal["auto", "fp32", "bf16", "onnx-fp32", "onnx-int8"] = "fp32"  # auto: asked in the fastest that answers as fp32 does
     license: Text = "unknown"
     output_license: OutputLicense = "unknown"
     labels: dict[Text, Text] = {}  # the teacher's label -> the task's

@@ -91,8 +91,9 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
     subjects = [
         {"name": c.name, "ref": "potstill.measuring.openers:artifact", "spec": {"folder": str(c.artifact.folder), "threads": work.threads}} for c in found
     ]
-    if teaching.ready.timed:
-        spec = {**teaching.ready.told(), "labels": list(data.head.labels), "head": data.head.kind, "threads": work.threads}
+    today = teaching.ready.today()
+    if today.timed:
+        spec = {**today.told(), "labels": list(data.head.labels), "head": data.head.kind, "threads": work.threads}
         subjects.insert(0, {"name": "teacher", "ref": "potstill.teachers.timed:open_timed", "spec": spec})
 
     def make(folder: Path, scratch: Path) -> None:
@@ -106,8 +107,9 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
             )
 
     inputs = {
-        "teacher": teaching.fingerprint if teaching.ready.timed else None, "artifacts": {c.name: c.artifact.sha256 for c in found},
+        "teacher": teaching.fingerprint if today.timed else None, "artifacts": {c.name: c.artifact.sha256 for c in found},
         "rows": data.validation.digest, "machine": {k: machine[k] for k in ("cpu", "cores", "threads")},
+        **({} if today == teaching.ready else {"timed": today.told()["teacher"]}),
     }  # fmt: skip
     return work.cache.get("speed", inputs, make, version=2)
 

@@ -29,7 +29,7 @@ def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
     if "teacher" not in measured["measured"]:
         lines.append(f"{_untimed(found)}: its speed, memory and size can't be measured here")
     if found.teaching.ready.probe:
-        lines.append(f"the teacher's precision: {found.teaching.ready.probe['why']}")
+        lines.append(f"the teacher was asked in {found.teaching.ready.probe['why']}; timed it was in fp32, as it runs unless a recipe says otherwise")
     if (told := found.robustness.read())["arms"] and told["unasked"]:
         lines.append(f"{told['unasked']}; whether a student is more brittle than its teacher can't be told")
     for split, labels in found.data.card["missing_labels"].items():

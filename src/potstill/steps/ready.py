@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,13 @@ class Ready:
         spec = self.spec.model_copy(update={"precision": self.spec.training_precision})
         asked = spec.model_dump(mode="json", exclude=NOT_ASKED)
         return Ready(spec, storage.digest("encoder", asked, storage.sha256_folder(self.source)), self.source, self.source)
+
+    def today(self) -> Ready:
+        """Return the teacher as its users run it: where the precision was left to us, in fp32, for that is what they run who named none."""
+        members = tuple(member.today() for member in self.members)
+        if self.probe is None:
+            return replace(self, members=members)
+        return replace(self, spec=self.spec.model_copy(update={"precision": "fp32"}), graph=None, members=members)
 
     def told(self) -> dict[str, Any]:
         """Return the plain JSON that ``teachers.build:opened`` opens it from, in this process or another."""
