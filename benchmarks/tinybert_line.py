@@ -79,7 +79,7 @@ def halved(parts: Rows, gold: int) -> Rows:
 # name -> reader, epochs of fine-tuning (assumed)
 SETS: Mapping[str, tuple[Callable[[Path], Rows], int]] = {
     "sst2": (sst2, 3),
-    "trec": (trec, 5),
+    "trec": (trec, 4),
     "subj": (labelled("subj.all"), 3),
     "mr": (labelled("rt-polarity.all"), 3),
     "cr": (labelled("custrev.all"), 4),
@@ -102,10 +102,11 @@ def recipe(name: str, parts: Rows, epochs: int, arms: Mapping[str, Any], options
         "task": "text-classification", "name": f"tinybert-{name}", "data": data,
         "teacher": {
             "kind": "model", "model": str(model), "license": "apache-2.0", "output_license": "apache-2.0", "max_length": 64,
-            "precision": options.precision, "adapt": {"how": "finetune", "epochs": epochs, "batch_size": 16, "learning_rate": 1e-3 if options.tiny else options.rate},
+            "precision": options.precision, "adapt": {"how": "finetune", "epochs": epochs, "learning_rate": 1e-3 if options.tiny else options.rate},
         },
         "students": [{"name": arm, **student} for arm, student in arms.items()],
         "requirement": {"quality": {"metric": "accuracy", "max_relative_drop": 0.032, "confidence": 0.95}, "speedup": 20},
+        "robustness": {"ask_teacher": False},
         "seeds": [0] if options.tiny else list(range(options.seeds)), "threads": 1,
     }  # fmt: skip
 
@@ -187,7 +188,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=6000, help="rows of the pool that the teacher is asked about")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", default="auto", help="the teacher's: it is fine-tuned and asked in it")
-    parser.add_argument("--rate", type=float, default=1e-4, help="of fine-tuning")
+    parser.add_argument("--rate", type=float, default=None, help="of fine-tuning; the usual one unless given")
     parser.add_argument("--tiny", action="store_true", help="try it: a few hundred rows, two layers, one seed")
     options = parser.parse_args()
     arms = {name: ARMS[name] for name in options.arms.split(",") if name}
