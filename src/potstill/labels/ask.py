@@ -28,14 +28,15 @@ POLL_SECONDS = (0.05, 1.0)  # first and longest pause while another process asks
 
 def ask(
     teacher: Teacher, examples: Sequence[Example], wants: Sequence[Want], *, store: LabelStore, log: RunLog, batch_size: int = 256,
-    offline: bool = False, run: str = "", budget: int | None = None,
+    offline: bool = False, run: str = "", budget: int | None = None, failed: dict[bytes, Failed] | None = None,
 ) -> Answers:  # fmt: skip
     """Return the teacher's answers to all ``examples``, from the store where it holds them.
 
     Batches are cut by place among the examples, so that after a kill the same rows are asked in the same company and a
     model's answers are the same to the last bit. ``offline`` asks nothing: raises :class:`StoreError` where an answer is
     missing. ``run`` names the run in the ledger (:meth:`LabelStore.spent`); ``budget`` is how many calls may still be made:
-    raises :class:`BudgetError` when they are used up. Raises :class:`TeacherError` for a want that the teacher does not
+    raises :class:`BudgetError` when they are used up. ``failed`` remembers, from one ``ask`` to the next, what failed: it is not asked
+    (and paid) again while the caller keeps it. Raises :class:`TeacherError` for a want that the teacher does not
     offer, and whatever the teacher raises; what was said before is kept.
     """
     wants = tuple(dict.fromkeys(wants))
@@ -47,7 +48,7 @@ def ask(
     keys = {example.id: key_of(identity, teacher.request(example)) for example in examples}
     asked = {keys[example.id]: example for example in reversed(examples)}
     order = list(dict.fromkeys(keys[example.id] for example in examples))
-    asking = _Asking(teacher, wants, store, log, identity, asked, run, budget)
+    asking = _Asking(teacher, wants, store, log, identity, asked, run, budget, failed={} if failed is None else failed)
     try:
         asking.all(order, batch_size, offline)
     finally:
@@ -162,7 +163,7 @@ class _Asking:
         kinds = [type(refusals.get(example.id)).__name__.lower() for example in examples]
         counts = {"answered": kinds.count("nonetype"), "refused": kinds.count("refused"), "failed": kinds.count("failed")}
         price = float(self.teacher.facts().get("usd_per_1000") or 0.0)
-        cached = len(set(keys.values()) - self.called)
+        cached = len(set(keys.values()) - self.called - set(self.failed))
         usage = Usage(self.calls, cached, self.possibly_paid, usd=self.calls * price / 1000)
         self.log.event(
             "labels", teacher=self.teacher.name, wants=[want.key for want in self.wants], teacher_calls=usage.teacher_calls,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Teaching:
     data: Data
     ready: Ready
     headless: bool = False  # asked for its inner states alone
+    failed: dict[bytes, Any] = field(default_factory=dict)  # what failed in this invocation: the next one asks again, not every step of this
 
     @property
     def fingerprint(self) -> str:
@@ -73,7 +74,7 @@ class Teaching:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
         answers = load("potstill.labels.ask:ask")(
             self.teacher, examples, wants, store=self._store(), log=self.work.log, offline=self.work.offline and self._remote, run=self.work.run,
-            budget=self._budget(),
+            budget=self._budget(), failed=self.failed,
         )  # fmt: skip
         if count:
             self.work.usage += answers.usage
