@@ -123,6 +123,7 @@ class _Asking:
     def _call(self, claim: Claim, granted: Sequence[bytes], wants: Sequence[Want]) -> None:
         key_by_id = {self.asked[key].id: key for key in granted}
         said: dict[bytes, Answer] = {}
+        repeated = self._repeated()
         try:
             for id, answer in self.teacher.answer([self.asked[key] for key in granted], wants):
                 if id not in key_by_id or key_by_id[id] in said:
@@ -133,7 +134,11 @@ class _Asking:
                 self._keep(said, wants, None, calls=0)
             raise
         said.update({key: Failed("no answer came") for key in granted if key not in said})
-        self._keep(said, wants, claim, calls=len(granted))
+        self._keep(said, wants, claim, calls=len(granted) + self._repeated() - repeated)
+
+    def _repeated(self) -> int:
+        """Return how many rows the teacher has asked about again of itself: whoever pays pays for these too."""
+        return int(getattr(self.teacher, "repeated", 0))
 
     def _keep(self, said: Mapping[bytes, Answer], wants: Sequence[Want], claim: Claim | None, *, calls: int) -> None:
         rows: dict[Want, list[Row]] = {want: [] for want in wants}

@@ -37,6 +37,7 @@ class CallableTeacher:
                  facts: Mapping[str, Any]) -> None:  # fmt: skip
         self.name, self.labels, self._function, self._names = name, head.labels, function, names
         self._batch_size, self._identity, self._facts = batch_size, identity, facts
+        self.repeated = 0  # rows that were asked about a second time, alone, because their batch had failed: calls like any others
 
     def identity(self) -> str:
         """Return the digest of the function's name, the version that the recipe gives it, its module's file, and the names of its labels.
@@ -68,6 +69,7 @@ class CallableTeacher:
                 yield examples[0].id, Failed(_words(error))
             else:
                 for example in examples:
+                    self.repeated += 1
                     yield from self._batch([example])
             return
         yield from ((example.id, self._answer(value)) for example, value in zip(examples, said))
