@@ -7,7 +7,8 @@ are float, losses scalars as the tool would step on them.
 |---|---|---|
 | soft | student, teacher: logits (n, classes); the temperature | the loss on softened classes alone |
 | scores | the same | a loss on logits without a softmax |
-| positions | student, teacher: logits (rows, length, classes); mask (rows, length) of what is taught | the loss on softened classes at T = 1 |
+| positions | student, teacher: logits (rows, length, classes) | the loss on softened classes at T = 1 |
+| masked | the same; mask (rows, length) of the positions that are taught | the same |
 | gold | logits (n, classes), gold (n,) with -1 for none | the loss on gold labels |
 | hidden | student, teacher: states (rows, length, width); mask (rows, length) of real tokens | their distance |
 | attention | student, teacher: (queries, keys), each (rows, heads, length, depth); mask (rows, length) | the loss on attention |

@@ -16,10 +16,11 @@ from torch import Tensor
 
 import potstill
 from potstill.evaluation.statistics import Score
-from potstill.objectives import attention, hard
+from potstill.objectives import attention, divergences, hard
 from potstill.objectives.build import LOGPROBS, Term, build
 from potstill.records import Answered, Example, Head, Want
 from potstill.students.protocol import Attention, Output
+from potstill.students.transformer import TransformerStudent
 from potstill.teachers import build as open_teacher
 from potstill.teachers.ensemble import EnsembleTeacher
 from potstill.training import loop
@@ -69,20 +70,18 @@ def _soft(loss: str) -> Callable[..., Tensor]:
     return run
 
 
-def _positions(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """A unit is a supervised position: those that are masked are none (students lay them end to end)."""
-    own, told = student[mask], teacher[mask]
-    return _soft("kl")(own, told, 1.0)
+def _positions(student: Tensor, teacher: Tensor) -> Tensor:
+    return _mean(divergences.kl(student, teacher))
 
 
 def _hidden(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    term = _term(STATES, student.shape[-1], teacher.shape[-1])
-    return _mean(term(Output(student[mask][:, :0], (student[mask], student[mask])), {HIDDEN: teacher[mask]}, torch.zeros(len(mask))))
-
-
-def _term(spec: dict[str, Any], student_width: int, teacher_width: int) -> Term:
-    sizes = {"student_layers": 1, "teacher_layers": 1, "student_width": student_width, "teacher_width": teacher_width}
-    return build([spec], head_width=0, seed=0, **sizes)[0][0]
+    """The states pass through the student's own choice of real tokens; a teacher's answer holds no others."""
+    made = SimpleNamespace(logits=student[:, 0], hidden_states=(student, student))
+    model: Any = SimpleNamespace(module=lambda **_: made, preprocess=SimpleNamespace(inputs=()))
+    output = TransformerStudent.forward(model, {"attention_mask": mask}, hidden=True)
+    sizes = {"student_layers": 1, "teacher_layers": 1, "student_width": student.shape[-1], "teacher_width": teacher.shape[-1]}
+    term = build([STATES], head_width=0, seed=0, **sizes)[0][0]
+    return _mean(term(output, {HIDDEN: teacher[mask]}, torch.zeros(len(mask))))
 
 
 def _flat(student: Any, teacher: Any, mask: Tensor) -> tuple[Attention, Tensor, int]:

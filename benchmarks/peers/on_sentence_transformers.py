@@ -14,11 +14,13 @@ from typing import Any
 import sentence_transformers as st
 import torch
 from datasets import Dataset
+from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 from sentence_transformers.util import pairwise_dot_score
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
+from transformers import PrinterCallback
 
 from . import Tool, toys
 
@@ -68,7 +70,7 @@ def _data(job: toys.Job, width: int = toys.WIDTH) -> tuple[Dataset, Tensor]:
     return Dataset.from_dict({"text": [" ".join(f"w{int(i)}" for i in ids) for ids in job.ids], "label": labels.tolist()}), labels
 
 
-class _Evaluator(st.sentence_transformer.evaluation.SentenceEvaluator):
+class _Evaluator(BaseEvaluator):
     """Asks the student for embeddings, as its evaluators do."""
 
     def __init__(self, trace: toys.Trace, texts: list[str]) -> None:
@@ -93,7 +95,7 @@ def _fit(job: toys.Job, student: Any, loss: nn.Module, trace: toys.Trace | None 
         )  # fmt: skip
         evaluator = _Evaluator(trace, data["text"]) if job.validates and trace else None
         trainer = st.SentenceTransformerTrainer(student, arguments, train_dataset=data, eval_dataset=data, loss=loss, evaluator=evaluator)
-        trainer.remove_callback(st.base.trainer.PrinterCallback) if hasattr(st.base.trainer, "PrinterCallback") else None
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         return trainer
 

@@ -29,7 +29,8 @@ def tool() -> Tool:
         {
             "soft": {"ce": _soft("ce"), "ce and kd_loss_weight = T²": _soft("ce", squared=True)},
             "scores": {"mse": _soft("mse"), "mse and kd_loss_weight = T²": _soft("mse", squared=True)},
-            "positions": {"ce and logits_mask": _positions},
+            "positions": {"ce": _positions},
+            "masked": {"ce and logits_mask": _masked},
             "hidden": {"hidden_mse and inputs_mask": _hidden("hidden_mse"), "hidden_mse without inputs_mask": _hidden("hidden_mse", mask=False),
                        "cos and inputs_mask": _hidden("cos")},
             "attention": {f"{loss} {'and' if mask else 'without'} inputs_mask": _attention(loss, mask) for mask in (True, False)
@@ -75,7 +76,11 @@ def _soft(loss: str, squared: bool = False) -> Callable[..., Tensor]:
     return run
 
 
-def _positions(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+def _positions(student: Tensor, teacher: Tensor) -> Tensor:
+    return _loss({"logits": student}, {"logits": teacher}, temperature=1)
+
+
+def _masked(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     return _loss({"logits": student, "logits_mask": mask}, {"logits": teacher, "logits_mask": mask}, temperature=1)
 
 

@@ -108,9 +108,7 @@ def _soft(labeled: bool) -> Callable[..., Tensor]:
 
 
 def _positions(turned: bool = False, **options: Any) -> Callable[..., Tensor]:
-    def run(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-        if not mask.all():
-            raise NotImplementedError("KDLoss takes no mask")
+    def run(student: Tensor, teacher: Tensor) -> Tensor:
         sides = [side.transpose(1, 2) if turned else side for side in (student, teacher)]
         return _loss({"kd": _kd(**options)}, {"out": sides[0]}, {"out": sides[1]}, None)
 

@@ -94,7 +94,7 @@ def watching(student: nn.Module) -> Iterator[Trace]:
         trace.steps.append({name: p.grad.detach().clone() for name, p in student.named_parameters() if p.grad is not None})
 
     def at_forward(module: nn.Module, *_: object) -> None:
-        if not trace.validating:
+        if torch.is_grad_enabled() and not trace.validating:
             trace.modes.append(module.training)
 
     handles = [register_optimizer_step_pre_hook(at_step), student.register_forward_hook(at_forward)]
@@ -148,6 +148,9 @@ def quiet() -> None:
     import logging
     import os
 
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     os.environ["TQDM_DISABLE"] = "1"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.simplefilter("ignore")
