@@ -8,7 +8,7 @@
 TextBrewer needs tensorboard at import. torchdistill needs torchvision there, for its registries of vision models and data sets: empty modules
 stand in for it while it is imported (see peers/on_torchdistill.py), its losses and its box run on plain torch modules. Each tool is used through
 its public interface, at the settings that it documents; where another of its settings avoids a trap, or falls in, that is said. ``peers/checks.py``
-holds the checks. Verdicts go to benchmarks/results/traps.json.
+holds the checks, ``peers/rows.py`` the table of them. Verdicts go to benchmarks/results/traps.json.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ def main() -> None:
 
 
 def measure(names: Sequence[str]) -> dict[str, Any]:
-    """Return what the checks say of the tools; a row that none of them has a part for is left out."""
+    """Return what the checks say of the tools."""
     import torch
 
-    from peers import checks, toys
+    from peers import rows, toys
 
     toys.quiet()
     torch.set_num_threads(1)
     tools = [importlib.import_module(f"peers.{TOOLS[name]}").tool() for name in names]
-    rows = []
-    for check in checks.CHECKS:
+    lines = []
+    for check in rows.CHECKS:
         torch.manual_seed(0)
-        said = {tool.name: checks.judged(check, tool) for tool in tools}
-        rows.append({"row": check.row, "trap": check.trap, "tools": said})
+        said = {tool.name: rows.judged(check, tool) for tool in tools}
+        lines.append({"row": check.row, "trap": check.trap, "tools": said})
     versions = {tool.name: tool.version for tool in tools}
-    return {"versions": versions, "torch": torch.__version__, "python": platform.python_version(), "rows": rows, "left_out": checks.LEFT_OUT}
+    return {"versions": versions, "torch": torch.__version__, "python": platform.python_version(), "rows": lines, "left_out": rows.LEFT_OUT}
 
 
 if __name__ == "__main__":

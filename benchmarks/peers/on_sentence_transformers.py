@@ -13,7 +13,7 @@ from typing import Any
 
 import sentence_transformers as st
 import torch
-from datasets import Dataset
+from datasets import Dataset, disable_progress_bars
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from transformers import PrinterCallback
 
 from . import Tool, toys
+
+disable_progress_bars()
 
 
 def tool() -> Tool:
@@ -43,7 +45,9 @@ def tool() -> Tool:
 def _soft(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     loss = losses.DistillKLDivLoss(nn.Identity(), similarity_fct=pairwise_dot_score, temperature=temperature)
     query = torch.ones(len(student), 1, dtype=student.dtype)
-    found: Tensor = loss.compute_loss_from_embeddings([query, *(column[:, None] for column in student.unbind(-1))], teacher)
+    found: Tensor = loss.compute_loss_from_embeddings(
+        [query, *(column[:, None] for column in student.unbind(-1))], teacher.float()
+    )  # labels come out of a data set in float32
     return found
 
 

@@ -33,8 +33,10 @@ def tool() -> Tool:
             "masked": {"ce and logits_mask": _masked},
             "hidden": {"hidden_mse and inputs_mask": _hidden("hidden_mse"), "hidden_mse without inputs_mask": _hidden("hidden_mse", mask=False),
                        "cos and inputs_mask": _hidden("cos")},
-            "attention": {f"{loss} {'and' if mask else 'without'} inputs_mask": _attention(loss, mask) for mask in (True, False)
-                          for loss in ("attention_mse", "attention_ce")},
+            "attention": {"attention_mse and inputs_mask": _attention("attention_mse"), "attention_ce and inputs_mask": _attention("attention_ce"),
+                          "attention_mse without inputs_mask": _attention("attention_mse", mask=False),
+                          "attention_ce without inputs_mask": _attention("attention_ce", mask=False),
+                          "attention_ce and inputs_mask where padding scores -inf": _attention("attention_ce", padding=float("inf"))},
             "ensemble": {"MultiTeacherDistiller": _ensemble},
             "labels": {"GeneralDistiller": _labels},
             "teacher": {"a teacher in train mode, `with distiller:`": _teacher(inside=True), "a teacher in train mode, without `with`": _teacher(inside=False)},
@@ -93,11 +95,12 @@ def _hidden(loss: str, mask: bool = True) -> Callable[..., Tensor]:
     return lambda student, teacher, real: _inner("hidden", loss, student, teacher, real if mask else None)
 
 
-def _attention(loss: str, mask: bool) -> Callable[..., Tensor]:
-    """Scores with -10,000 on padding for a loss with a softmax of its own, the softmax's output for one without: as BERTs give either."""
+def _attention(loss: str, mask: bool = True, padding: float = 1e4) -> Callable[..., Tensor]:
+    """Scores less ``padding`` on padding for a loss with a softmax of its own, the softmax's output for one without: as BERTs give either."""
 
     def run(student: Any, teacher: Any, real: Tensor) -> Tensor:
-        sides = [query @ key.transpose(2, 3) / query.shape[-1] ** 0.5 - 1e4 * (~real)[:, None, None, :] for query, key in (student, teacher)]
+        scores = [query @ key.transpose(2, 3) / query.shape[-1] ** 0.5 for query, key in (student, teacher)]
+        sides = [torch.where(real[:, None, None, :], side, side - padding) for side in scores]
         if loss == "attention_mse":
             sides = [side.softmax(-1) for side in sides]
         return _inner("attention", loss, *sides, real if mask else None)

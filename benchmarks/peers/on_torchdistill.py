@@ -64,8 +64,9 @@ def tool() -> Tool:
         "torchdistill", torchdistill.__version__,
         {
             "soft": {f"KDLoss, {LABELED}": _soft(True), f"KDLoss, {UNLABELED}": _soft(False)},
-            "positions": {"KDLoss on (rows, length, classes)": _positions(), "KDLoss on (rows, classes, length)": _positions(turned=True),
-                          "KDLoss on (rows, classes, length), reduction: mean": _positions(turned=True, reduction="mean")},
+            "positions": {"KDLoss on (rows, classes, length)": _positions(turned=True),
+                          "reduction: mean": _positions(turned=True, reduction="mean"),
+                          "(rows, length, classes), as transformers give them": _positions()},
             "gold": {"KDLoss with ignore_index": _gold},
             "hidden": {"MSELoss on a layer's output": _hidden},
             "labels": {"DistillationBox": _labels},
@@ -85,7 +86,10 @@ def _kd(path: str = "out", **options: Any) -> dict[str, Any]:
 
 
 def _mse() -> dict[str, Any]:
-    ends = {"input": {"is_from_teacher": False, "module_path": "states", "io": "output"}, "target": {"is_from_teacher": True, "module_path": "states", "io": "output"}}
+    ends = {
+        "input": {"is_from_teacher": False, "module_path": "states", "io": "output"},
+        "target": {"is_from_teacher": True, "module_path": "states", "io": "output"},
+    }
     return {"criterion": {"key": "MSELoss", "kwargs": {}}, "criterion_wrapper": {"key": "SimpleLossWrapper", "kwargs": ends}, "weight": 1.0}
 
 
@@ -138,7 +142,12 @@ def potstill_pad(rows: list[tuple[Tensor, Tensor, dict[str, Any]]]) -> tuple[Ten
 def _box(teacher: nn.Module, student: nn.Module, rows: Any, terms: dict[str, Any], *, size: int = 1, accumulate: int = 1, epochs: int = 1, rate: float = 0.0,
          paths: tuple[str, ...] = ("out",), shuffled: bool = False, teaches: dict[str, Any] | None = None, optimizer: dict[str, Any] | None = None) -> Any:  # fmt: skip
     ends = {"forward_proc": "potstill_ids", "forward_hook": {"input": [], "output": list(paths)}}
-    data = {"dataset_id": "train", "sampler": {"class_or_func": RandomSampler if shuffled else SequentialSampler}, "collate_fn": "potstill_pad", "kwargs": {"batch_size": size}}
+    data = {
+        "dataset_id": "train",
+        "sampler": {"class_or_func": RandomSampler if shuffled else SequentialSampler},
+        "collate_fn": "potstill_pad",
+        "kwargs": {"batch_size": size},
+    }
     config = {
         "num_epochs": epochs, "train_data_loader": data, "val_data_loader": {},
         "teacher": {**ends, **({"requires_grad": False} if teaches is None else teaches)}, "student": {**ends, "requires_grad": True},

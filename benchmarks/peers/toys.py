@@ -81,7 +81,7 @@ class Trace:
         found: set[int] = set()
         for step in self.steps:
             (gradient,) = (value for name, value in step.items() if name.endswith("embedding.weight"))
-            found |= {int(token) - 1 for token in gradient.abs().sum(1).nonzero()}
+            found |= {int(token) - 1 for token in gradient.abs().sum(1).nonzero() if token > 0}  # 0 is padding
         return found
 
 
