@@ -165,9 +165,9 @@ def _traps(found: Mapping[str, Any]) -> Iterator[str]:
     tools = list(found["versions"])
     yield "## Traps that other tools share"
     yield ""
-    yield f"`python benchmarks/traps.py`, torch {found['torch']}: one small check each, the same for all, through each tool's public interface at the settings that"
-    yield "it documents; an option or a use that changes the verdict is named. The list, numbered as in `tests/traps`, is the one that potstill was built"
-    yield "against: its own column says that it keeps to the list, not that it has no other traps. In row 1 logits come in bf16, as a bf16 model gives them;"
+    yield f"`python benchmarks/traps.py`, torch {found['torch']}: one small check each, the same for all, through each tool's public interface at the"
+    yield "settings that it documents; an option or a use that changes the verdict is named. The list, numbered as in `tests/traps`,"
+    yield "is the one that potstill was built against: its own column says that it keeps to the list, not that it has no other traps. In row 1 logits come in bf16, as a bf16 model gives them;"
     yield "PyTorch's autocast on a GPU takes softmaxes to float32 for all."
     yield ""
     yield "| | trap | " + " | ".join(f"{tool} {version}" for tool, version in found["versions"].items()) + " |"

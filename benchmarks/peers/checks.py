@@ -10,6 +10,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,11 @@ MASK = torch.arange(4)[None] < torch.tensor([2, 4, 3])[:, None]  # rows of 2, 4 
 def _gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     at = at.clone().requires_grad_(True)
     (found,) = torch.autograd.grad(loss(at), at)
+    return found
+
+
+def _soft(part: Part, teacher: Tensor, temperature: float, student: Tensor) -> Tensor:
+    found: Tensor = part(student, teacher, temperature)
     return found
 
 
@@ -76,7 +82,7 @@ def low_precision(part: Part, _: bool) -> Seen:
 
 
 def temperature_squared(part: Part, _: bool) -> Seen:
-    norms = [_gradient(lambda at: part(at, TEACHER, t), STUDENT).norm().item() for t in (1.0, 2.0, 4.0)]
+    norms = [_gradient(partial(_soft, part, TEACHER, t), STUDENT).norm().item() for t in (1.0, 2.0, 4.0)]
     return max(norms) / min(norms) < 2, "gradient at T = 2 and 4 over that at T = 1: " + ", ".join(f"{norm / norms[0]:.3f}" for norm in norms[1:])
 
 
@@ -129,7 +135,7 @@ def overflow(part: Part, _: bool) -> Seen:
     broken = []
     for kind, t in itertools.product((torch.float32, torch.float16), (0.5, 1.0)):
         student = torch.tensor([[6e4, -6e4, 0.0], [-6e4, 6e4, 1.0]], dtype=kind)
-        slope = _gradient(lambda at: part(at, student.flip(-1), t), student)
+        slope = _gradient(partial(_soft, part, student.flip(-1), t), student)
         if not torch.isfinite(slope).all():
             broken.append(f"{str(kind).removeprefix('torch.')} at T = {t}")
     return not broken, "logits of +-6e4, T = 0.5 and 1: " + (f"gradient not finite in {', '.join(broken)}" if broken else "finite in float32 and float16")

@@ -120,7 +120,7 @@ def _saved(job: toys.Job, folder: Path) -> tuple[list[str], list[str]]:
     names: list[str] = []
     for file in folder.rglob("*.safetensors"):
         with safe_open(file, "pt") as kept:
-            names += [f"0.{name}" for name in kept.keys()]
+            names += [f"0.{name}" for name in kept.keys()]  # noqa: SIM118  it is no mapping
     return names, list(_student().state_dict())
 
 

@@ -147,9 +147,9 @@ def _teacher(inside: bool) -> Callable[[Path], tuple[float, bool]]:
             said.append(outputs.logits)
             return {"logits": outputs.logits}
 
-        with _distiller(textbrewer.GeneralDistiller, teacher.train(), student, keep, _adaptor) as distiller:
-            with distiller if inside else contextlib.nullcontext():
-                distiller.train(torch.optim.SGD(student.parameters(), lr=0.1), [inputs, inputs], num_epochs=1, callback=None)
+        made = _distiller(textbrewer.GeneralDistiller, teacher.train(), student, keep, _adaptor)
+        with made as distiller, distiller if inside else contextlib.nullcontext():
+            distiller.train(torch.optim.SGD(student.parameters(), lr=0.1), [inputs, inputs], num_epochs=1, callback=None)
         trained = any(not torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
         return float((said[0] - said[1]).abs().max()), trained or any(p.grad is not None for p in teacher.parameters())
 

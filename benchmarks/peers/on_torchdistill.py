@@ -8,6 +8,7 @@ opened by ``from_pretrained`` with ``requires_grad: False``. Its image example h
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 import transformers  # noqa: F401  looks for torchvision, so it comes before the stand-in
 from torch import Tensor, nn
-from torch.utils.data import RandomSampler, SequentialSampler
+from torch.utils.data import SequentialSampler
 
 from . import Tool, toys
 
@@ -40,7 +41,7 @@ def _import() -> None:
                 setattr(sys.modules[parent], last, module)
             sys.modules[name] = module
     try:
-        import torchdistill.core.distillation
+        importlib.import_module("torchdistill.core.distillation")
     finally:
         for name in STANDING_IN:
             if name not in kept:
@@ -140,11 +141,11 @@ def potstill_pad(rows: list[tuple[Tensor, Tensor, dict[str, Any]]]) -> tuple[Ten
 
 
 def _box(teacher: nn.Module, student: nn.Module, rows: Any, terms: dict[str, Any], *, size: int = 1, accumulate: int = 1, epochs: int = 1, rate: float = 0.0,
-         paths: tuple[str, ...] = ("out",), shuffled: bool = False, teaches: dict[str, Any] | None = None, optimizer: dict[str, Any] | None = None) -> Any:  # fmt: skip
+         paths: tuple[str, ...] = ("out",), teaches: dict[str, Any] | None = None, optimizer: dict[str, Any] | None = None) -> Any:  # fmt: skip
     ends = {"forward_proc": "potstill_ids", "forward_hook": {"input": [], "output": list(paths)}}
     data = {
         "dataset_id": "train",
-        "sampler": {"class_or_func": RandomSampler if shuffled else SequentialSampler},
+        "sampler": {"class_or_func": SequentialSampler},
         "collate_fn": "potstill_pad",
         "kwargs": {"batch_size": size},
     }
