@@ -1,7 +1,7 @@
 """The rows of TRAPS.md that the tools for distillation share: one small check each, run on potstill and on three others.
 
-    pip install --no-deps textbrewer==0.2.1.post1 torchdistill==1.1.5 sentence-transformers==6.2.0 \
-        tensorboard grpcio absl-py protobuf markdown werkzeug pillow
+    pip install --no-deps textbrewer==0.2.1.post1 torchdistill==1.1.5 sentence-transformers==6.2.0
+    pip install --no-deps tensorboard grpcio absl-py protobuf markdown werkzeug pillow
     pip install datasets                      # for sentence-transformers' trainer
     OMP_NUM_THREADS=1 python benchmarks/traps.py
     OMP_NUM_THREADS=1 python benchmarks/traps.py --tools potstill         # needs none of them; writes nothing
