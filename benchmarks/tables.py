@@ -168,7 +168,7 @@ def _traps(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"`python benchmarks/traps.py`, torch {found['torch']}: one small check each, the same for all, through each tool's public interface at the"
     yield "settings that it documents; an option or a use that changes the verdict is named. The list, numbered as in `tests/traps`, is"
     yield "the one that potstill was built against: its own column says that it keeps to the list, not that it has no other traps. In row 1 logits"
-    yield "come in bf16, as a bf16 model gives them; PyTorch's autocast on a GPU takes softmaxes to float32 for all."
+    yield "come in bf16, as a bf16 model gives them; by PyTorch's documentation autocast on a GPU takes softmaxes to float32 (not run here)."
     yield ""
     yield "| | trap | " + " | ".join(f"{tool} {version}" for tool, version in found["versions"].items()) + " |"
     yield "|---" * (2 + len(tools)) + "|"
