@@ -101,3 +101,14 @@ def test_students_are_tested_in_the_order_that_was_registered(finished):
     assert tested == set(registered[: len(tested)])
     score = {student["name"]: student["validation_score"] for student in run.report["students"]}
     assert [score[name] for name in registered] == sorted(score.values(), reverse=True)
+
+
+def test_the_bundles_card_is_written_anew_where_a_license_changes_and_names_no_folder(finished, home):
+    folder, run = finished
+    card = run.folder / "bundle" / "README.md"
+    assert "cc0-1.0" not in card.read_text().lower()
+    again = potstill.distill(folder / "job" / "recipe.yaml", output=run.folder, overrides=["teacher.output_license=cc0-1.0"])
+    assert again.report["verdict"] == run.report["verdict"]
+    assert again.report["cost"]["last"]["teacher_calls"] == 0
+    assert "cc0-1.0" in card.read_text().lower()
+    assert str(folder) not in card.read_text()

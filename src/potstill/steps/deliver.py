@@ -83,7 +83,7 @@ def _table(path: Path, work: Workspace, data: Data, opened: Opened, key: str) ->
 def pack(work: Workspace, data: Data, chosen: Candidate, report: Mapping[str, Any]) -> Path:
     """Pack the bundle of the student that ships, or of the best one where none does; left alone where it is the same."""
     folder = work.folder / "bundle"
-    told = {"version": 2, "student": chosen.name, "verdict": report["verdict"], "registered": report["registered"]}
+    told = {"version": 3, "student": chosen.name} | {part: report[part] for part in ("verdict", "registered", "licenses", "limits")}
     manifest = {"artifact": chosen.artifact.sha256, "facts": storage.digest(told)}
     if _is(folder, {"artifact": manifest["artifact"], "made_from": manifest["facts"]}):
         return folder
@@ -120,7 +120,7 @@ def _facts(work: Workspace, chosen: Candidate, report: Mapping[str, Any], fields
     return {
         "name": f"{work.recipe.name}: {chosen.name}", "task": work.recipe.task, "fields": list(fields),
         "summary": says.get(decision or "", "No requirement was stated."), "loader": loader,
-        "figures": _figures(own), "licenses": report["licenses"], "limits": report["limits"], "command": report["command"],
+        "figures": _figures(own), "licenses": report["licenses"], "limits": report["limits"], "command": "potstill run recipe.yaml",  # no folder of this machine: a bundle travels
         "checks": [_line(check) for check in own["checks"]],
         "provenance": [
             f"teacher: {report['teacher']['name']} ({report['teacher']['identity'][:12]})",
