@@ -89,10 +89,11 @@ def test_seeds_and_rows_are_resampled_together():
     def drop(a, b):
         return metric.combine(a) - metric.combine(b)
 
-    assert seeds_and_rows(first, near, drop, 0.025) == (0, 0, 0)
-    value, low, high = seeds_and_rows(first, far, drop, 0.025)
-    alone = [seeds_and_rows(first, [one], drop, 0.025) for one in far]
+    assert seeds_and_rows([first], near, drop, 0.025) == (0, 0, 0)
+    value, low, high = seeds_and_rows([first], far, drop, 0.025)
+    alone = [seeds_and_rows([first], [one], drop, 0.025) for one in far]
     assert value == pytest.approx(np.mean([one[0] for one in alone]))
+    assert seeds_and_rows(far, far, drop, 0.025) == (0, 0, 0)  # one a seed, each beside its own
     assert low < value < high
     assert high - low > max(one[2] - one[1] for one in alone) / np.sqrt(3)  # as the mean of the three, and what seeds add
 

@@ -31,15 +31,27 @@ def told(at, opened):
     return figures(at.work, at.data, at.candidates[0], at.models, opened)
 
 
+def controls_of(at):
+    return [m for m in at.models if m.arm == "control"]
+
+
+def told_alone(at, model):
+    return alone(at.work, at.data, at.opened, at.opened.logprobs[model.name])
+
+
 def test_seeds_are_told_one_by_one_and_together(at):
     found = told(at, at.opened)
     ours = [m.name for m in at.models if m.arm == "distilled"]
     assert [one["seed"] for one in found["by_seed"]] == [0, 1]
     expected = seeds_interval(
-        main_metric(at.work, at.data), gold=at.opened.gold, teacher=at.opened.logprobs["teacher"],
+        main_metric(at.work, at.data), gold=at.opened.gold, against=[at.opened.logprobs["teacher"]],
         students=[at.opened.logprobs[name] for name in ours], groups=None, alpha=0.025,
     )  # fmt: skip
     assert found["over_seeds"]["quality_drop"] == pytest.approx(expected.__dict__)
+    gains = [one["quality"]["accuracy"] - told_alone(at, m)["quality"]["accuracy"] for one, m in zip(found["by_seed"], controls_of(at))]
+    assert found["over_seeds"]["gain"]["value"] == pytest.approx(np.mean(gains))
+    drop = found["over_seeds"]["quality_drop"]["value"]
+    assert found["over_seeds"]["control_drop"]["value"] == pytest.approx(drop + np.mean(gains))
     assert found["over_seeds"]["quality"]["value"] == pytest.approx(np.mean([one["quality"]["accuracy"] for one in found["by_seed"]]))
     assert figures(at.work, at.data, at.candidates[0], at.models[:1], at.opened)["over_seeds"] is None
 

@@ -118,9 +118,11 @@ def test_trap_55_the_spread_over_seeds_is_part_of_the_interval():
     gold, teacher = noisy(random, 2000, 3, 0.1)
     wrong = np.log([0.98, 0.01, 0.01])
     students = [np.where(random.random(2000)[:, None] < share_wrong, wrong, teacher) for share_wrong in (0.0, 0.2, 0.5)]
-    together = seeds_interval(Accuracy(3), gold=gold, teacher=teacher, students=students, groups=None, alpha=0.025)
-    rows_alone = seeds_interval(Accuracy(3), gold=gold, teacher=teacher, students=[students[1]], groups=None, alpha=0.025)
+    together = seeds_interval(Accuracy(3), gold=gold, against=[teacher], students=students, groups=None, alpha=0.025)
+    rows_alone = seeds_interval(Accuracy(3), gold=gold, against=[teacher], students=[students[1]], groups=None, alpha=0.025)
     assert together.high - together.low > 3 * (rows_alone.high - rows_alone.low)
+    paired = seeds_interval(Accuracy(3), gold=gold, against=students, students=students, groups=None, alpha=0.025)
+    assert (paired.value, paired.low, paired.high) == (0, 0, 0)  # each seed beside its own
 
 
 # ---------------------------------------------------------------------------------------------------------------- trap 53

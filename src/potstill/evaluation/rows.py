@@ -185,14 +185,14 @@ def quality_interval(metric: Metric, gold: np.ndarray, logprobs: np.ndarray, gro
 
 
 def seeds_interval(
-    metric: Metric, *, gold: np.ndarray, teacher: np.ndarray | None, students: Sequence[np.ndarray], groups: np.ndarray | None, alpha: float
+    metric: Metric, *, gold: np.ndarray, against: Sequence[np.ndarray], students: Sequence[np.ndarray], groups: np.ndarray | None, alpha: float
 ) -> Interval:
-    """Return the mean over seeds of the drop (of the quality where ``teacher`` is None), rows or groups and seeds resampled together.
+    """Return the mean over seeds of the drop from ``against``, rows or groups and seeds resampled together; of the quality where it is empty.
 
-    It describes the recipe; the verdict is about one artifact. Rows must be answered and have gold. *Shape:* (n, classes) each.
+    ``against`` holds one side for all seeds (the teacher), or one a seed. It describes the recipe; the verdict is about one artifact.
+    Rows must be answered and have gold. *Shape:* (n, classes) each.
     """
-    sides = [by_group(metric.statistics(gold, side), groups) for side in (*(() if teacher is None else (teacher,)), *students)]
-    first, seconds = (sides[0], sides[1:]) if teacher is not None else (np.zeros_like(sides[0]), sides)
-    value: Callable[[np.ndarray, np.ndarray], np.ndarray] = difference(metric) if teacher is not None else lambda _, second: metric.combine(second)
-    found, low, high = seeds_and_rows(first, seconds, value, alpha)
-    return Interval(found, low, high, len(first), f"bootstrap over {'groups' if groups is not None else 'rows'} and {len(students)} seeds")
+    firsts, seconds = ([by_group(metric.statistics(gold, side), groups) for side in sides] for sides in (against, students))
+    value: Callable[[np.ndarray, np.ndarray], np.ndarray] = difference(metric) if firsts else lambda _, second: metric.combine(second)
+    found, low, high = seeds_and_rows(firsts or [np.zeros_like(seconds[0])], seconds, value, alpha)
+    return Interval(found, low, high, len(seconds[0]), f"bootstrap over {'groups' if groups is not None else 'rows'} and {len(students)} seeds")

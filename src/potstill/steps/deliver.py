@@ -120,7 +120,8 @@ def _facts(work: Workspace, chosen: Candidate, report: Mapping[str, Any], fields
     return {
         "name": f"{work.recipe.name}: {chosen.name}", "task": work.recipe.task, "fields": list(fields),
         "summary": says.get(decision or "", "No requirement was stated."), "loader": loader,
-        "figures": _figures(own), "licenses": report["licenses"], "limits": report["limits"], "command": "potstill run recipe.yaml",  # no folder of this machine: a bundle travels
+        "figures": _figures(own), "licenses": report["licenses"], "limits": report["limits"],
+        "command": "potstill run recipe.yaml",  # no folder of this machine: a bundle travels
         "checks": [_line(check) for check in own["checks"]],
         "provenance": [
             f"teacher: {report['teacher']['name']} ({report['teacher']['identity'][:12]})",

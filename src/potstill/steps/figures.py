@@ -123,8 +123,9 @@ def _flips(work: Workspace, data: Data, opened: Opened, student: np.ndarray, mos
     return {**shown, "counts": {side: len(places) for side, places in found.items()}}
 
 
-def _of_seeds(models: Sequence[Model], candidate: Candidate) -> list[Model]:
-    return [m for m in models if (m.student, m.arm) == (candidate.name, "distilled")]
+def _of_seeds(models: Sequence[Model], candidate: Candidate, arm: str = "distilled") -> list[Model]:
+    """Return a student's models, or its controls, in the order of the seeds."""
+    return [m for m in models if (m.student, m.arm) == (candidate.name, arm)]
 
 
 def _by_seed(work: Workspace, data: Data, models: Sequence[Model], candidate: Candidate, opened: Opened) -> list[dict[str, Any]]:
@@ -139,14 +140,15 @@ def _by_seed(work: Workspace, data: Data, models: Sequence[Model], candidate: Ca
 
 
 def _over_seeds(work: Workspace, data: Data, models: Sequence[Model], candidate: Candidate, opened: Opened) -> dict[str, Any] | None:
-    """Return the mean over seeds of the main metric and of the drop, rows and seeds resampled together; None with one seed."""
-    of, known, groups = _of_seeds(models, candidate), opened.judged, opened.groups
-    if len(of) < 2 or not known.any():
+    """Return means over seeds, rows and seeds resampled together: the main metric, the drop from the teacher to the student and to the
+    control, the gain of the student over the control of the same seed. None with one seed."""
+    known, groups = opened.judged, opened.groups
+    own, controls = ([opened.logprobs[m.name][known] for m in _of_seeds(models, candidate, arm)] for arm in ("distilled", "control"))
+    if len(own) < 2 or not known.any():
         return None
-    given = {
-        "gold": opened.gold[known], "students": [opened.logprobs[m.name][known] for m in of], "alpha": TWO_SIDED,
-        "groups": None if groups is None else np.unique(groups[known], return_inverse=True)[1],
-    }  # fmt: skip
-    interval = load("potstill.evaluation.rows:seeds_interval")
-    sides = {"quality": None, "quality_drop": opened.logprobs["teacher"][known]}
-    return {name: asdict(interval(main_metric(work, data), teacher=teacher, **given)) for name, teacher in sides.items()}
+    teacher, metric, interval = [opened.logprobs["teacher"][known]], main_metric(work, data), load("potstill.evaluation.rows:seeds_interval")
+    sides = {"quality": ([], own), "quality_drop": (teacher, own)}
+    if len(controls) == len(own):
+        sides |= {"control_drop": (teacher, controls), "gain": (own, controls)}
+    given = {"gold": opened.gold[known], "groups": None if groups is None else np.unique(groups[known], return_inverse=True)[1], "alpha": TWO_SIDED}
+    return {name: asdict(interval(metric, against=against, students=side, **given)) for name, (against, side) in sides.items()}

@@ -103,16 +103,18 @@ def jackknife_t(sides: Paired, value: Value, alpha: float) -> tuple[float, float
     return observed - reach, observed + reach
 
 
-def seeds_and_rows(first: np.ndarray, seconds: Sequence[np.ndarray], value: Value, alpha: float, *, seed: int = 0) -> tuple[float, float, float]:
+def seeds_and_rows(firsts: Sequence[np.ndarray], seconds: Sequence[np.ndarray], value: Value, alpha: float, *, seed: int = 0) -> tuple[float, float, float]:
     """Return the mean over seeds of ``value`` and its percentile interval, rows and seeds resampled together: it describes the recipe.
 
-    *Shape:* statistics (units, s), ``seconds`` one array a seed. With one seed the interval is that of the rows alone.
+    *Shape:* statistics (units, s); ``seconds`` one array a seed, ``firsts`` one a seed too, or a single one that all are held against.
+    With one seed the interval is that of the rows alone.
     """
-    random, width, count = rng.stream(seed, "seeds and rows"), first.shape[1], len(seconds)
-    observed = float(np.mean([value(first.sum(axis=0), second.sum(axis=0)) for second in seconds]))
+    random, width, count, own = rng.stream(seed, "seeds and rows"), seconds[0].shape[1], len(seconds), len(firsts)
+    observed = float(np.mean([value(firsts[k % own].sum(axis=0), second.sum(axis=0)) for k, second in enumerate(seconds)]))
     draws = []
-    for sums in _weights(np.concatenate([first, *seconds], axis=1), DRAWS, random):
-        each = np.stack([value(sums[:, :width], sums[:, width * (k + 1) : width * (k + 2)]) for k in range(count)])
+    for sums in _weights(np.concatenate([*firsts, *seconds], axis=1), DRAWS, random):
+        sides = np.split(sums, sums.shape[1] // width, axis=1)
+        each = np.stack([value(sides[k % own], sides[own + k]) for k in range(count)])
         draws.append(np.take_along_axis(each, random.integers(count, size=each.shape), axis=0).mean(axis=0))
     low, high = np.quantile(np.concatenate(draws), [alpha, 1 - alpha])
     return observed, float(low), float(high)
