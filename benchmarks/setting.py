@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from accelerate import Accelerator
 
 from potstill import quickstart
@@ -74,6 +73,10 @@ class Setting:
                 trim(self.folder, source, [row.fields for row in self.rows], ("text",))
         spec = Spec(name=name, **SHAPES[name])
         return build_student(spec, HEAD, source=source, fields=("text",), seed=0, max_length=MAX_LENGTH, rows=self.rows[:256])
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.teacher._model.parameters())
 
     def tokens(self) -> dict[str, float]:
         """Return how long the rows are, special tokens included."""

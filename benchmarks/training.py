@@ -70,7 +70,7 @@ def exact(setting: Setting, run: Any) -> None:
         for place, (_, said) in enumerate(_in_order(setting.teacher.answer(group, sorted(run.wants, key=lambda want: want.key)), group)):
             for want in run.wants:
                 kept, told = run.rows.teacher[want][start + place], said.arrays[want]
-                assert kept.dtype == told.dtype and kept.tobytes() == told.tobytes(), (start + place, want.key)
+                assert (kept.dtype, kept.tobytes()) == (told.dtype, told.tobytes()), (start + place, want.key)
 
 
 def _in_order(answers: Any, group: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -104,29 +104,36 @@ def forward(run: Any, batch: np.ndarray) -> Callable[[int], object]:
 
 
 def store(setting: Setting, pairs: int) -> dict[str, Any]:
-    lines = []
-    for name in ("one", "narrow", "thin"):
-        student = setting.student(name, trimmed=True)
-        for title, objectives in OBJECTIVES.items():
-            from_store, asking = (ready(setting, student, objectives) for _ in range(2))
-            batches = _batches(from_store)
-            exact(setting, from_store)
-            difference = apart(from_store, online(setting, asking, stored=True), batches[:8])
-            assert difference <= 1e-6, difference
-            asking._parts = online(setting, asking)
-            arms = {"online": lambda k: asking._step(batches[k % len(batches)]), "store": lambda k: from_store._step(batches[k % len(batches)])}
-            spent = alternate(arms, pairs)
-            teacher = online(setting, asking)
-            both = alternate({"teacher": lambda k: teacher(batches[0]), "student": forward(ready(setting, student, LOGITS), batches[0])}, 8)
-            lines.append(
-                {
-                    "student": name, "objectives": title, "parameters": student.parameters, "times": ratio(spent["online"], spent["store"]),
-                    "ms": {arm: milliseconds(took) for arm, took in spent.items()}, "loss_apart": difference,
-                    "teacher_over_student": {"forward": ratio(both["teacher"], both["student"])["value"], "parameters": 22713986 / student.parameters},
-                }
-            )  # fmt: skip
-            print(json.dumps(lines[-1]), flush=True)
+    lines = [_stored(setting, name, title, pairs) for name in ("one", "narrow", "thin") for title in OBJECTIVES]
     return {"lines": lines, "targets": {"logits": 4.0, "logits and hidden states": 3.0}}
+
+
+def _stored(setting: Setting, name: str, title: str, pairs: int) -> dict[str, Any]:
+    student = setting.student(name, trimmed=True)
+    from_store, asking = (ready(setting, student, OBJECTIVES[title]) for _ in range(2))
+    batches = _batches(from_store)
+    exact(setting, from_store)
+    difference = apart(from_store, online(setting, asking, stored=True), batches[:8])
+    assert difference <= 1e-6, difference
+    teacher = asking._parts = online(setting, asking)
+    spent = alternate({"online": _steps(asking, batches), "store": _steps(from_store, batches)}, pairs)
+    both = alternate({"teacher": lambda k: teacher(batches[0]), "student": forward(ready(setting, student, LOGITS), batches[0])}, 8)
+    over = {"forward": ratio(both["teacher"], both["student"])["value"], "parameters": setting.parameters / student.parameters}
+    return _said(
+        {
+            "student": name, "objectives": title, "parameters": student.parameters, "times": ratio(spent["online"], spent["store"]),
+            "ms": {arm: milliseconds(took) for arm, took in spent.items()}, "loss_apart": difference, "teacher_over_student": over,
+        }
+    )  # fmt: skip
+
+
+def _steps(run: Any, batches: Sequence[np.ndarray]) -> Callable[[int], object]:
+    return lambda turn: run._step(batches[turn % len(batches)])
+
+
+def _said(line: dict[str, Any]) -> dict[str, Any]:
+    print(json.dumps(line), flush=True)
+    return line
 
 
 # ------------------------------------------------------------------------------------------------------ loops by hand
@@ -163,39 +170,37 @@ def _bare(setting: Setting, name: str, ours: Any, pad_to: int | None) -> Bare:
 
 
 def padding(setting: Setting, pairs: int) -> dict[str, Any]:
-    lines = []
-    for name in ("half", "narrow"):
-        ours = ready(setting, setting.student(name, trimmed=name != "half"), LOGITS)
-        plain = _bare(setting, name, ours, MAX_LENGTH)
-        random = np.random.default_rng(0)
-        epochs = ours._batches(0)
-        count = -(-len(setting.rows) // 32)
+    return {"lines": [_padded(setting, name, pairs) for name in ("half", "narrow")], "target": 4.0}
 
-        def bucketed(_: int) -> None:
-            for _ in range(count):
-                ours._step(next(epochs))
 
-        def fixed(_: int) -> None:
-            order = random.permutation(len(setting.rows))
-            for start in range(0, len(order), 32):
-                plain.step(order[start : start + 32])
+def _padded(setting: Setting, name: str, pairs: int) -> dict[str, Any]:
+    ours = ready(setting, setting.student(name, trimmed=name != "half"), LOGITS)
+    plain = _bare(setting, name, ours, MAX_LENGTH)
+    random, epochs, count = np.random.default_rng(0), ours._batches(0), -(-len(setting.rows) // 32)
 
-        spent = alternate({"fixed": fixed, "bucketed": bucketed}, pairs, warm=1)
-        lines.append({"student": name, "times": ratio(spent["fixed"], spent["bucketed"]), "ms": {arm: milliseconds(took, count) for arm, took in spent.items()}})
-        print(json.dumps(lines[-1]), flush=True)
-    return {"lines": lines, "target": 4.0}
+    def bucketed(_: int) -> None:
+        for _ in range(count):
+            ours._step(next(epochs))
+
+    def fixed(_: int) -> None:
+        order = random.permutation(len(setting.rows))
+        for start in range(0, len(order), 32):
+            plain.step(order[start : start + 32])
+
+    spent = alternate({"fixed": fixed, "bucketed": bucketed}, pairs, warm=1)
+    ms = {arm: milliseconds(took, count) for arm, took in spent.items()}
+    return _said({"student": name, "times": ratio(spent["fixed"], spent["bucketed"]), "ms": ms})
 
 
 def over_bare(setting: Setting, pairs: int) -> dict[str, Any]:
-    lines = []
-    for name in ("half", "narrow", "thin"):
-        ours = ready(setting, setting.student(name, trimmed=name != "half"), LOGITS)
-        plain, batches = _bare(setting, name, ours, None), _batches(ours)
-        arms = {"ours": lambda k: ours._step(batches[k % len(batches)]), "bare": lambda k: plain.step(batches[k % len(batches)])}
-        spent = alternate(arms, pairs, warm=4)
-        lines.append({"student": name, "times": ratio(spent["ours"], spent["bare"]), "ms": {arm: milliseconds(took) for arm, took in spent.items()}})
-        print(json.dumps(lines[-1]), flush=True)
-    return {"lines": lines, "target": 1.03}
+    return {"lines": [_over_bare(setting, name, pairs) for name in ("half", "narrow", "thin")], "target": 1.03}
+
+
+def _over_bare(setting: Setting, name: str, pairs: int) -> dict[str, Any]:
+    ours = ready(setting, setting.student(name, trimmed=name != "half"), LOGITS)
+    plain, batches = _bare(setting, name, ours, None), _batches(ours)
+    spent = alternate({"ours": _steps(ours, batches), "bare": lambda turn: plain.step(batches[turn % len(batches)])}, pairs, warm=4)
+    return _said({"student": name, "times": ratio(spent["ours"], spent["bare"]), "ms": {arm: milliseconds(took) for arm, took in spent.items()}})
 
 
 def _batches(run: Any) -> list[np.ndarray]:
@@ -204,7 +209,11 @@ def _batches(run: Any) -> list[np.ndarray]:
     return [batch for batch in (next(epoch) for _ in range(-(-len(run.rows) // 32))) if len(batch) == 32]
 
 
-CLAIMS: dict[str, tuple[Callable[[Setting, int], dict[str, Any]], int, int]] = {"store": (store, 640, 30), "padding": (padding, 320, 5), "loop": (over_bare, 640, 60)}
+CLAIMS: dict[str, tuple[Callable[[Setting, int], dict[str, Any]], int, int]] = {
+    "store": (store, 640, 30),
+    "padding": (padding, 320, 5),
+    "loop": (over_bare, 640, 60),
+}
 
 
 def main() -> None:

@@ -164,6 +164,7 @@ def textbrewer(race: Race, *, cached: bool = False) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------- torchdistill
 def _no_vision() -> None:
     """Put an empty torchvision where torchdistill looks for it."""
+
     class _Part:
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
@@ -264,7 +265,8 @@ RACES: dict[str, tuple[float, tuple[tuple[str, str, Sequence[dict[str, Any]], Ca
         ("logits and hidden states", "narrow", HIDDEN, textbrewer), ("logits, online", "thin", LOGITS, textbrewer),
     )),
     "torchdistill": (3.0, (("logits", "narrow", LOGITS, torchdistill), ("logits", "thin", LOGITS, torchdistill))),
-    "sentence-transformers": (2.0, (("embeddings", "half", LOGITS, sentence_transformers), ("embeddings", "narrow", LOGITS, sentence_transformers))),
+    "sentence-transformers": (2.0, (("embeddings / logits", "half", LOGITS, sentence_transformers),
+        ("embeddings / logits", "narrow", LOGITS, sentence_transformers))),
 }  # fmt: skip
 
 
