@@ -28,7 +28,7 @@ def source(tmp_path_factory):
     return tiny.classifier(tmp_path_factory.mktemp("teacher") / "model", HEAD.labels, hidden=16, layers=4)
 
 
-def lesson(source, layers, *, max_length=32, specs=({"kind": "logits", "weight": 1.0}, {"kind": "hidden", "weight": 1.0})):
+def lesson(source, layers, *, max_length=32, specs=({"kind": "logits", "weight": 1.0}, {"kind": "hidden", "weight": 1.0}), with_teacher=False):
     asked = SimpleNamespace(kind="model", model=str(source), max_length=32, batch_size=16, precision="fp32", labels={}, adapt=None,
                             license="unknown", output_license="unknown", usd_per_1000=0)  # fmt: skip
     teacher = build_teacher(asked, HEAD, threads=1)
@@ -45,7 +45,8 @@ def lesson(source, layers, *, max_length=32, specs=({"kind": "logits", "weight":
     assert all(isinstance(answer, Answered) for answer in said.values())
     answers = {want: [said[row.id].arrays[want] for row in ROWS] for want in wants}
     items = student.preprocess.encode([row.fields for row in ROWS])
-    return student, terms, TrainingRows(items, np.array([HEAD.labels.index(row.gold) for row in ROWS]), answers)
+    made = student, terms, TrainingRows(items, np.array([HEAD.labels.index(row.gold) for row in ROWS]), answers)
+    return (*made, teacher) if with_teacher else made
 
 
 def spec(**changes):
