@@ -141,7 +141,7 @@ def test_without_the_packaged_teacher_there_is_a_path_to_fill_in(monkeypatch):
         (phrases, "one two three four\t1\ntoo short\t0\n", [{"text": "one two three four"}]),
         (
             label_first,
-            "DESC how is caf\xe9 ?\nENTY what\u0085else\n",
+            "DESC how is caf\xe9 ?\nENTY what\u0085else\nHUM \n",  # the last has a label and no text, as a few lines of CR and MPQA
             [{"text": "how is caf\xe9 ?", "label": "DESC"}, {"text": "what\u0085else", "label": "ENTY"}],
         ),
     ],
