@@ -91,7 +91,8 @@ def test_it_runs_over_the_packaged_set(name, tmp_path):
     for student in report["students"]:
         assert student["left_out"] == []
         assert 0 <= student["quality"]["accuracy"] <= 1
-        assert student["size_bytes"] > 0 and student["speedup"]["throughput"]["value"] > 0
+        assert student["size_bytes"] > 0
+        assert student["speedup"]["throughput"]["value"] > 0
     assert (tmp_path / "run" / "bundle" / "manifest.json").is_file()
 
 

@@ -177,15 +177,13 @@ def quantize_tables(graph: GraphProto) -> list[str]:
     """Turn every large table that is only gathered from into int8 rows with a scale each, in place; return their names."""
     found = [name for name, tensor in _floats(graph).items() if tensor.dims[0] >= MIN_ROWS and _only_gathered(graph, name)]
     tables = {tensor.name: tensor for tensor in graph.initializer if tensor.name in found}
-    gathers = {node.output[0]: node for node in graph.node if node.input and node.input[0] in tables}
-    sums = {node.input[1]: node for node in graph.node if node.op_type == "MatMul" and node.input[1] in gathers}
-    for name in [name for name in sums if sum(name in node.input for node in graph.node) > 1]:
-        del sums[name]  # what else reads the rows needs them whole
+    gathers = {node.output[0] for node in graph.node if node.input and node.input[0] in tables}
+    sums = _sums(graph, gathers)
     nodes = []
     for node in graph.node:
         if node.output[0] in gathers:
             nodes += _gather(node, whole=node.output[0] not in sums)
-        elif node.op_type == "MatMul" and sums.get(node.input[1]) is node:
+        elif len(node.input) > 1 and node.input[1] in sums:
             nodes += _weighted(node)
         else:
             nodes.append(node)
@@ -196,6 +194,18 @@ def quantize_tables(graph: GraphProto) -> list[str]:
         graph.initializer.extend([numpy_helper.from_array(rows, f"{name}.int8"), numpy_helper.from_array(scales, f"{name}.scale")])
         graph.initializer.remove(tensor)
     return found
+
+
+def _sums(graph: GraphProto, gathers: Collection[str]) -> set[str]:
+    """Return which rows, gathered by ids *Shape:* (rows, length) that are an input, are read by one MatMul alone, as its second factor."""
+    flat = {value.name for value in graph.input if len(value.type.tensor_type.shape.dim) == 2}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    ids = {node.output[0]: node.input[1] for node in graph.node if node.output[0] in gathers}
+    alone = {name for name in gathers if ids[name] in flat and len(readers.get(name, ())) == 1 and name not in {value.name for value in graph.output}}
+    return {name for name in alone if readers[name][0].op_type == "MatMul" and readers[name][0].input[1] == name}
 
 
 def _gather(node: NodeProto, whole: bool = True) -> list[NodeProto]:
