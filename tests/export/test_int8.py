@@ -85,6 +85,39 @@ def test_a_table_read_twice_is_stored_once():
     assert not run(made.model, ids=np.arange(300)).any()
 
 
+def weighted(table, *, also=False):
+    """A sum of a table's rows by weights of theirs, as bags have it."""
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["rows"], axis=0),
+        helper.make_node("MatMul", ["weights", "rows"], ["y"]),
+        *([helper.make_node("Identity", ["rows"], ["z"])] if also else []),
+    ]
+    inputs = [("ids", TensorProto.INT64, ["n", "l"]), ("weights", TensorProto.FLOAT, ["n", 1, "l"])]
+    return graph(nodes, {"table": table}, inputs, [("y", ["n", 1, "m"]), *([("z", ["n", "l", "m"])] if also else [])])
+
+
+@pytest.mark.parametrize("also", [False, True])
+def test_weights_of_a_sum_take_the_scales_of_its_rows(also):
+    table = RNG.normal(size=(300, 16)).astype(np.float32) * RNG.uniform(0.01, 100, (300, 1)).astype(np.float32)
+    ids, weights = RNG.integers(0, 300, (5, 7)), RNG.normal(size=(5, 1, 7)).astype(np.float32)
+    made = to_int8(weighted(table, also=also))
+    rows, scales = by_row(table)
+    np.testing.assert_allclose(run(made.model, ids=ids, weights=weights), weights @ (rows * scales)[ids], rtol=1e-4, atol=1e-3)
+    assert any(node.name == "rows.scaled" for node in made.model.graph.node) == also  # rows are scaled whole only for who reads them whole
+    onnx.checker.check_model(made.model)
+
+
+def test_rows_of_ids_in_one_line_are_scaled_whole():
+    table = RNG.normal(size=(300, 16)).astype(np.float32)
+    model = gather(table)
+    model.graph.node.append(helper.make_node("MatMul", ["x", "y"], ["z"]))
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, "n"]))
+    model.graph.output[0].name = "z"
+    rows, scales = by_row(table)
+    x, ids = RNG.normal(size=(2, 4)).astype(np.float32), np.array([1, 5, 5, 9])
+    np.testing.assert_allclose(run(to_int8(model).model, x=x, ids=ids), x @ (rows * scales)[ids], rtol=1e-4, atol=1e-3)
+
+
 def seen_of(model, x):
     return watch(model, [{"x": row[None]} for row in x])
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-import potstill
 from potstill.errors import DataError, UserError
 from potstill.recipe import load
 from potstill.recipes import catalogue, sets
@@ -73,13 +74,26 @@ def test_it_loads_over_the_packaged_set(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs_over_the_packaged_set(name, tmp_path):
+    """Whole, by the command that people type: a few hundred rows, as little training as still teaches something."""
     made = write(name, tmp_path / "out", rows=250)
-    student = load(made.recipe).students[0].name
-    short = ["teacher.adapt.epochs=4", f"students.{student}.epochs=1", "threads=1", "data.limit.unlabeled=100", "training.evaluations=2"]
-    run = potstill.distill(made.recipe, output=tmp_path / "run", overrides=short)
-    assert run.report["verdict"]["decision"] in ("ship", "do-not-ship", "inconclusive")
-    assert run.report["students"][0]["left_out"] == []
-    assert (run.folder / "bundle" / "manifest.json").is_file()
+    recipe = load(made.recipe)
+    short = ["teacher.adapt.epochs=4", "threads=1", "data.limit.unlabeled=100", "training.evaluations=2"]
+    for student in recipe.students:
+        short.append(f"students.{student.name}.epochs=1")
+        if getattr(student, "general", None) is not None:
+            short += [f"students.{student.name}.general.epochs=1", f"students.{student.name}.general.max_rows=100"]
+    command = [sys.executable, "-m", "potstill", "run", str(made.recipe), "--output", str(tmp_path / "run")]
+    done = subprocess.run([*command, *(part for override in short for part in ("--set", override))], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr[-2000:]
+    report = json.loads((tmp_path / "run" / "report.json").read_text("utf-8"))
+    assert report["verdict"]["decision"] in ("ship", "do-not-ship", "inconclusive")
+    assert [student["name"] for student in report["students"]] == [student.name for student in recipe.students]
+    for student in report["students"]:
+        assert student["left_out"] == []
+        assert 0 <= student["quality"]["accuracy"] <= 1
+        assert student["size_bytes"] > 0
+        assert student["speedup"]["throughput"]["value"] > 0
+    assert (tmp_path / "run" / "bundle" / "manifest.json").is_file()
 
 
 def test_a_copy_of_another_content_is_refused_naming_both_hashes(tmp_path, monkeypatch):
@@ -126,6 +140,15 @@ def test_another_known_set_may_stand_in(tmp_path, monkeypatch):
     assert made.counts == {"train": 20}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_it_loads_over_a_set_without_a_pool(name, tmp_path, monkeypatch):
+    made = write(name, tmp_path / "out", source=copy_of(tmp_path / "copy", "trec", monkeypatch), of="trec")
+    recipe = load(made.recipe)
+    assert recipe.data.unlabeled is None
+    general = getattr(recipe.students[0], "general", None)
+    assert general is None or Path(general.data).name == "train.jsonl"
+
+
 def test_without_the_packaged_teacher_there_is_a_path_to_fill_in(monkeypatch):
     def none(name):
         raise UserError("not installed")
@@ -141,7 +164,7 @@ def test_without_the_packaged_teacher_there_is_a_path_to_fill_in(monkeypatch):
         (phrases, "one two three four\t1\ntoo short\t0\n", [{"text": "one two three four"}]),
         (
             label_first,
-            "DESC how is caf\xe9 ?\nENTY what\u0085else\n",
+            "DESC how is caf\xe9 ?\nENTY what\u0085else\nHUM \n",  # the last has a label and no text, as a few lines of CR and MPQA
             [{"text": "how is caf\xe9 ?", "label": "DESC"}, {"text": "what\u0085else", "label": "ENTY"}],
         ),
     ],

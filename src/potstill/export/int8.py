@@ -177,7 +177,16 @@ def quantize_tables(graph: GraphProto) -> list[str]:
     """Turn every large table that is only gathered from into int8 rows with a scale each, in place; return their names."""
     found = [name for name, tensor in _floats(graph).items() if tensor.dims[0] >= MIN_ROWS and _only_gathered(graph, name)]
     tables = {tensor.name: tensor for tensor in graph.initializer if tensor.name in found}
-    nodes = [new for node in graph.node for new in (_gather(node) if node.input and node.input[0] in tables else [node])]
+    gathers = {node.output[0] for node in graph.node if node.input and node.input[0] in tables}
+    sums = _sums(graph, gathers)
+    nodes = []
+    for node in graph.node:
+        if node.output[0] in gathers:
+            nodes += _gather(node, whole=node.output[0] not in sums)
+        elif len(node.input) > 1 and node.input[1] in sums:
+            nodes += _weighted(node)
+        else:
+            nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
     for name, tensor in tables.items():
@@ -187,14 +196,36 @@ def quantize_tables(graph: GraphProto) -> list[str]:
     return found
 
 
-def _gather(node: NodeProto) -> list[NodeProto]:
-    """Return the gather of int8 rows and of their scales, and their product."""
+def _sums(graph: GraphProto, gathers: Collection[str]) -> set[str]:
+    """Return which rows, gathered by ids *Shape:* (rows, length) that are an input, are read by one MatMul alone, as its second factor."""
+    flat = {value.name for value in graph.input if len(value.type.tensor_type.shape.dim) == 2}
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    ids = {node.output[0]: node.input[1] for node in graph.node if node.output[0] in gathers}
+    alone = {name for name in gathers if ids[name] in flat and len(readers.get(name, ())) == 1 and name not in {value.name for value in graph.output}}
+    return {name for name in alone if readers[name][0].op_type == "MatMul" and readers[name][0].input[1] == name}
+
+
+def _gather(node: NodeProto, whole: bool = True) -> list[NodeProto]:
+    """Return the gather of int8 rows and of their scales, and, ``whole``, their product."""
     table, ids, out = node.input[0], node.input[1], node.output[0]
-    return [
+    made = [
         helper.make_node("Gather", [f"{table}.int8", ids], [f"{out}.rows"], name=f"{out}.rows", axis=0),
         helper.make_node("Gather", [f"{table}.scale", ids], [f"{out}.scales"], name=f"{out}.scales", axis=0),
         helper.make_node("Cast", [f"{out}.rows"], [f"{out}.float"], name=f"{out}.float", to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{out}.float", f"{out}.scales"], [out], name=f"{out}.scaled"),
+    ]
+    return [*made, helper.make_node("Mul", [f"{out}.float", f"{out}.scales"], [out], name=f"{out}.scaled")] if whole else made
+
+
+def _weighted(node: NodeProto) -> list[NodeProto]:
+    """Return a weighted sum of a table's rows: its weights *Shape:* (rows, 1, length) take the scales (rows, length, 1), so that no row is scaled whole."""
+    weights, rows, out = node.input[0], node.input[1], node.output[0]
+    return [
+        helper.make_node("Transpose", [f"{rows}.scales"], [f"{rows}.turned"], name=f"{rows}.turned", perm=[0, 2, 1]),
+        helper.make_node("Mul", [weights, f"{rows}.turned"], [f"{rows}.weights"], name=f"{rows}.weights"),
+        helper.make_node("MatMul", [f"{rows}.weights", f"{rows}.float"], [out], name=node.name),
     ]
 
 

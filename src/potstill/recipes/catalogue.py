@@ -97,9 +97,10 @@ def write(name: str, folder: Path, *, source: Path | None = None, of: str | None
 
 
 def variant(recipe: str, name: str, section: str) -> str:
-    """Return a recipe's text under another name, over other data."""
+    """Return a recipe's text under another name, over other data; its plain text is the training rows' where there is no pool."""
     recipe = re.sub(r"(?m)^name: .*$", f"name: {name}", recipe, count=1)
-    return re.sub(r"(?m)^data:.*\n(?:[ \t]+.*\n)*", lambda _: section, recipe, count=1)
+    recipe = re.sub(r"(?m)^data:.*\n(?:[ \t]+.*\n)*", lambda _: section, recipe, count=1)
+    return recipe if "unlabeled.jsonl" in section else recipe.replace("unlabeled.jsonl", "train.jsonl")
 
 
 def checked(known: Known, folder: Path, *, pinned: bool) -> tuple[dict[str, Any], list[str]]:

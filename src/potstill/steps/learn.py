@@ -311,4 +311,4 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
         "trained": trained.fingerprint, "export": options.model_dump(mode="json"), "validation": data.validation.digest,
         "calibration": data.calibration.digest, "metric": main_metric(work, data).name,
     }  # fmt: skip
-    return work.cache.get(f"export.{spec.name}.{arm}.{seed}", inputs, make, version=3)
+    return work.cache.get(f"export.{spec.name}.{arm}.{seed}", inputs, make, version=4)

@@ -45,7 +45,8 @@ class Bag(nn.Module):
 
 
 class Traceable(nn.Module):
-    """The same answers by a gather and a sum: operators that every runtime has. ``masked``: the mask is an input, else ids > 0."""
+    """The same answers by a gather and a product with the mask: operators that every runtime has, and int8 rows can leave their scales to the
+    mask (:mod:`potstill.export.int8`). ``masked``: the mask is an input, else ids > 0."""
 
     def __init__(self, bag: Bag, masked: bool) -> None:
         super().__init__()
@@ -54,9 +55,9 @@ class Traceable(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         ids = inputs[0]
-        mask = (inputs[1] if self.masked else ids > 0).to(torch.float32).unsqueeze(-1)
-        total = (self.bag.embedding(ids) * mask).sum(1)
-        return self.bag.logits(total / mask.sum(1).clamp(min=1))
+        mask = (inputs[1] if self.masked else ids > 0).to(torch.float32)
+        total = (mask.unsqueeze(1) @ self.bag.embedding(ids)).squeeze(1)
+        return self.bag.logits(total / mask.sum(1, keepdim=True).clamp(min=1))
 
 
 def fresh(embedding: Tensor, head: Head, hidden: int, seed: int, rows: Sequence[Example] = ()) -> Bag:
