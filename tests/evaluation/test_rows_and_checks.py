@@ -104,10 +104,10 @@ def test_retention_is_a_ratio_and_none_where_it_means_nothing():
 def test_the_mean_over_seeds_stands_beside():
     rows = [both(seed=0, wrong=(0.1, wrong)) for wrong in (0.1, 0.2, 0.4)]
     gold, teacher = rows[0].gold, rows[0].teacher
-    found = seeds_interval(Accuracy(3), gold=gold, teacher=teacher, students=[r.student for r in rows], groups=None, alpha=0.025)
+    found = seeds_interval(Accuracy(3), gold=gold, against=[teacher], students=[r.student for r in rows], groups=None, alpha=0.025)
     assert found.value == pytest.approx(np.mean([drop_interval(Accuracy(3), r, 0.025).value for r in rows]))
     assert found.low < found.value < found.high
-    quality = seeds_interval(Accuracy(3), gold=gold, teacher=None, students=[r.student for r in rows], groups=np.arange(300) // 5, alpha=0.025)
+    quality = seeds_interval(Accuracy(3), gold=gold, against=[], students=[r.student for r in rows], groups=np.arange(300) // 5, alpha=0.025)
     assert quality.value == pytest.approx(np.mean([(r.student.argmax(axis=1) == gold).mean() for r in rows]))
     assert quality.n == 60
 
