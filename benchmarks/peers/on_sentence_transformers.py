@@ -163,7 +163,7 @@ def _keys() -> dict[str, bool]:
         "projecton_dim": lambda: losses.EmbedDistillLoss(student, projecton_dim=4),
         "lable for the column of labels": lambda: _misnamed(student),
     }
-    return {name: _refuses(run) for name, run in tries.items()}
+    return {name: toys.refuses(run) for name, run in tries.items()}
 
 
 def _misnamed(student: Any) -> None:
@@ -172,11 +172,3 @@ def _misnamed(student: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = st.SentenceTransformerTrainingArguments(folder, report_to="none", save_strategy="no", disable_tqdm=True, use_cpu=True)
         st.SentenceTransformerTrainer(student, arguments, train_dataset=data, loss=losses.MSELoss(student)).train()
-
-
-def _refuses(run: Callable[[], Any]) -> bool:
-    try:
-        run()
-    except Exception:  # however it is refused
-        return True
-    return False

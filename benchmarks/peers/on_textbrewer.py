@@ -223,12 +223,4 @@ def _keys() -> dict[str, bool]:
             "hiden for hidden in a match": lambda: textbrewer.DistillationConfig(intermediate_matches=[{**match, "feature": "hiden"}]),
             "logit for logits from an adaptor that gives losses too": lambda: _loss({"logit": logits, "losses": hard}, {"logit": logits}, hard_label_weight=1),
         }
-        return {name: _refuses(run) for name, run in tries.items()}
-
-
-def _refuses(run: Callable[[], Any]) -> bool:
-    try:
-        run()
-    except Exception:  # however it is refused
-        return True
-    return False
+        return {name: toys.refuses(run) for name, run in tries.items()}

@@ -230,12 +230,4 @@ def _keys() -> dict[str, bool]:
         "temprature": lambda: get_mid_level_loss({"key": "KDLoss", "kwargs": {**ends, "temprature": 2.0}}),
         "KDLos": lambda: get_mid_level_loss({"key": "KDLos", "kwargs": ends}),
     }
-    return {name: _refuses(run) for name, run in tries.items()}
-
-
-def _refuses(run: Callable[[], Any]) -> bool:
-    try:
-        run()
-    except Exception:  # however it is refused
-        return True
-    return False
+    return {name: toys.refuses(run) for name, run in tries.items()}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -155,3 +156,12 @@ def quiet() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+
+
+def refuses(run: Callable[[], Any]) -> bool:
+    """Return whether the tool raises, however it does."""
+    try:
+        run()
+    except Exception:  # however it is refused
+        return True
+    return False
