@@ -17,7 +17,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +50,27 @@ def trec(source: Path) -> Rows:
     return classify.trec(source / "sent_conv")
 
 
-def labelled(file: str) -> Callable[[Path], Rows]:
-    """Return the reader of a file of lines "label text" that has no split of its own: a fifth, at most 2,000 rows, is cut off for test."""
+def lines(file: Path) -> list[dict[str, str]]:
+    """Read lines "label text" by newline alone: splitlines would cut at \x85 too."""
+    found = (line.partition(" ") for line in file.read_text("latin-1").split("\n"))
+    return [{"text": text.strip(), "label": label} for label, _, text in found if text.strip()]
 
-    def rows(source: Path) -> Iterator[dict[str, str]]:
-        for line in (source / "sent_conv" / file).read_text("latin-1").split("\n"):  # splitlines would cut at \x85 too
-            label, _, text = line.partition(" ")
-            if text.strip():
-                yield {"text": text.strip(), "label": label}
+
+def labelled(file: str, pool: str = "") -> Callable[[Path], Rows]:
+    """Return the reader of a file that has no split of its own: a fifth, at most 2,000 rows, is cut off for test.
+
+    ``pool`` names a file whose texts, without their labels, the teacher is asked about besides: for a set too small to have a pool.
+    """
 
     def split(source: Path) -> Rows:
-        found = list(rows(source))
+        found = lines(source / "sent_conv" / file)
         random.Random(0).shuffle(found)
         test = min(2000, len(found) // 5)
-        return {"train": found[test:], "test": found[:test]}
+        parts = {"train": found[test:], "test": found[:test]}
+        if pool:
+            parts["unlabeled"] = [{"text": row["text"]} for row in lines(source / "sent_conv" / pool)]
+            random.Random(0).shuffle(parts["unlabeled"])
+        return parts
 
     return split
 
@@ -84,6 +91,7 @@ SETS: Mapping[str, tuple[Callable[[Path], Rows], int]] = {
     "subj": (labelled("subj.all"), 3),
     "mr": (labelled("rt-polarity.all"), 3),
     "cr": (labelled("custrev.all"), 4),
+    "cr-mr": (labelled("custrev.all", pool="rt-polarity.all"), 4),  # the same rows; MR's sentences are its pool
     "mpqa": (labelled("mpqa.all"), 4),
 }
 
