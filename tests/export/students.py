@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from potstill.export import ladder
-from potstill.records import Head
+from potstill.records import Example, Head
 from potstill.runlog import RunLog
 from potstill.students import build
 from tests import tiny
@@ -42,7 +42,8 @@ def encoder() -> Path:
 def student(kind, *, fields=("text",), seed=0, head=HEAD):
     """Return a fresh student of ``kind`` after three steps that make its logits large and different."""
     torch.manual_seed(seed)
-    made = build.build(SPECS[kind], head, source=encoder(), fields=fields, seed=seed, max_length=64)
+    seen = [Example.make({field: row["text"] for field in fields}) for row in ROWS]
+    made = build.build(SPECS[kind], head, source=encoder(), fields=fields, seed=seed, max_length=64, rows=seen)
     if kind == "transformer":  # as large as they are made there, weights make attention all or nothing: it would double every rounding
         with torch.no_grad():
             for name, weight in made.module.named_parameters():

@@ -10,10 +10,9 @@ from scipy.special import expit
 
 from potstill import storage
 from potstill.errors import BundleError
-from potstill.serving import hashing
 from potstill.serving.predictor import SCHEMA, Predictor
 from potstill.serving.stream import predict_lines
-from tests.serving.graphs import LABELS, SPEC, TABLE, artifact
+from tests.serving.graphs import LABELS, artifact, logits
 
 TEXTS = ["one two three four", "", "five", "seven eight"]
 ROWS = [{"text": text} for text in TEXTS]
@@ -23,10 +22,6 @@ CUTS = [0.5, -0.25, 0.0]
 def many(folder, *, thresholds=CUTS, temperature=2.0, **more):
     head = {"kind": "labels", "labels": list(LABELS)} | ({} if thresholds is None else {"thresholds": thresholds})
     return artifact(folder, temperature=temperature, **{"schema": 2, "head": head, **more})
-
-
-def logits(texts):
-    return np.stack([TABLE[hashing.reference(text, SPEC)].astype(np.float64).sum(0) for text in texts])
 
 
 def test_scores_are_tempered_log_odds_and_thresholds_decide(tmp_path):

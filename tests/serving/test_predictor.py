@@ -137,7 +137,7 @@ def test_a_model_of_other_inputs_is_refused(folder):
     model.graph.input[0].name = model.graph.node[0].input[1] = "tokens"
     storage.write_bytes(folder / "model.onnx", model.SerializeToString())
     storage.write_json(folder / "artifact.json", {**storage.read_json(folder / "artifact.json"), "files": {}})
-    with pytest.raises(BundleError, match="the model reads tokens, the description says ids"):
+    with pytest.raises(BundleError, match="the model reads tokens, weights, the description says ids, weights"):
         Predictor.open(folder)
 
 

@@ -16,13 +16,13 @@ from potstill.serving import hashing, preprocess
 from tests import tiny
 
 HASH = {
-    "kind": "hash", "buckets": 4096, "word_ngrams": [1, 2], "char_ngrams": [3, 5], "max_features": 1024, "lowercase": True,
-    "fields": ["text"], "version": 1,
+    "kind": "hash", "buckets": 4096, "word_ngrams": [1, 2], "char_ngrams": [3, 5], "char_weight": 0.5, "max_characters": 4096, "lowercase": True,
+    "fields": ["text"], "version": 2,
 }  # fmt: skip
 SPECS = [
     HASH,
     {**HASH, "char_ngrams": None},
-    {**HASH, "word_ngrams": [1, 3], "max_features": 7},
+    {**HASH, "word_ngrams": [1, 3], "max_characters": 9},
     {**HASH, "word_ngrams": [2, 2], "char_ngrams": [1, 2]},
 ]
 SPECS += [{**HASH, "lowercase": False, "buckets": 3}]
@@ -34,7 +34,36 @@ any_text = st.text(st.characters() | st.characters(categories=("Cs",)) | st.samp
 @given(st.lists(any_text, max_size=6), st.sampled_from(SPECS))
 @example(["", "ΑΣ", "Σ", "İI", "a\0b", "<#>", "\ud83d", "\U0001f600!", "_", "\xb5g"], HASH)
 def test_hashing_a_batch_is_the_reference_on_each_text(texts, spec):
-    assert [ids.tolist() for ids in hashing.encode(texts, spec)] == [hashing.reference(text, spec) for text in texts]
+    for text, (ids, weights) in zip(texts, hashing.encode(texts, spec), strict=True):
+        expected = hashing.reference(text, spec)
+        assert ids.tolist() == expected[0]
+        np.testing.assert_allclose(weights, expected[1], rtol=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(any_text, max_size=6), st.lists(any_text, max_size=6), st.sampled_from([spec for spec in SPECS if spec["char_ngrams"]]))
+@example(["good film", "bad"], ["good", "film bad ones"], HASH)
+def test_known_words_change_ids_and_no_sum(texts, seen, spec):
+    words = list(dict.fromkeys(word for text in seen for word in hashing.words_of(text, spec)))
+    known = hashing.Words.of(words)
+    table = np.random.default_rng(0).normal(size=(spec["buckets"] + 1, 2))
+    alone = {**spec, "word_ngrams": [1, 0], "lowercase": False}
+    extra = np.zeros((len(known.hashes), 2))
+    for slot, word in known.rows(words).items():
+        extra[slot] = table[hashing.reference(word, alone)[0]].sum(0)
+    both = np.concatenate([table, extra])
+    for text, (ids, weights) in zip(texts, hashing.encode(texts, spec, known), strict=True):
+        plain, plain_weights = hashing.reference(text, spec)
+        np.testing.assert_allclose(weights @ both[ids], np.array(plain_weights) @ table[np.array(plain, int)], atol=1e-5)
+
+
+def test_a_known_word_costs_one_id():
+    known = hashing.Words.of(["excellent"])
+    (plain, _), (short, _) = hashing.encode(["Excellent"], HASH)[0], hashing.encode(["Excellent"], HASH, known)[0]
+    assert len(plain) == 1 + 9 + 8 + 7
+    assert len(short) == 2
+    assert short[0] == plain[0]
+    assert short[1] > HASH["buckets"]
 
 
 def test_long_texts_and_texts_across_chunks_are_hashed_alike():
@@ -42,21 +71,22 @@ def test_long_texts_and_texts_across_chunks_are_hashed_alike():
     found = hashing.encode(texts, HASH)
     assert len(found) == len(texts)
     for i in [0, 1, 2, 1500, 3001]:
-        assert found[i].tolist() == hashing.reference(texts[i], HASH)
-    assert len(found[-1]) == 1024
+        assert found[i][0].tolist() == hashing.reference(texts[i], HASH)[0]
+    assert len(found[-1][0]) == 1366 + 1365 + 1 + 3 * 1365  # 4,096 letters: "a", then "ba" all over: of two letters with its marks, three n-grams
 
 
 def test_ids_are_fixed_for_ever():
     """Students in the field were trained with these ids: another rule needs another version."""
     spec = {**HASH, "buckets": 1 << 20, "char_ngrams": [3, 3]}
-    assert hashing.reference("Müde, am Tag", spec) == GOLDEN
+    assert hashing.reference("Müde, am Tag", spec)[0] == GOLDEN
+    assert hashing.reference("Müde, am Tag", spec)[1] == [5**-0.5] * 5 + [0.5 / 3] * 9
 
 
 GOLDEN = [333070, 341430, 796224, 867400, 404487, 1039945, 787049, 479196, 918136, 883662, 85138, 489204, 584867, 337625]
 
 
 def test_ids_spread_evenly_over_buckets():
-    ids = np.concatenate(hashing.encode([f"term{i}" for i in range(20_000)], {**HASH, "char_ngrams": None, "buckets": 64}))
+    ids = np.concatenate([ids for ids, _ in hashing.encode([f"term{i}" for i in range(20_000)], {**HASH, "char_ngrams": None, "buckets": 64})])
     counts = np.bincount(ids, minlength=65)
     assert counts[0] == 0
     assert counts[1:].min() > 200
@@ -81,8 +111,23 @@ def test_an_empty_text_is_padded_to_one_column():
 
 
 def test_a_newer_rule_is_refused(tmp_path):
-    with pytest.raises(BundleError, match="version 2"):
-        preprocess.build({**HASH, "version": 2}, tmp_path)
+    with pytest.raises(BundleError, match=r"(?s)version 3.*newer potstill"):
+        preprocess.build({**HASH, "version": 3}, tmp_path)
+
+
+def test_an_older_rule_is_refused(tmp_path):
+    with pytest.raises(BundleError, match=r"(?s)version 1.*train the student again"):
+        preprocess.build({**HASH, "version": 1}, tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array", np.zeros(4, np.int32)], ids=["missing", "empty", "no array", "another type"])
+def test_a_table_of_words_that_can_t_be_read_is_named(tmp_path, content):
+    if isinstance(content, np.ndarray):
+        np.save(tmp_path / "words.npy", content)
+    elif content is not None:
+        (tmp_path / "words.npy").write_bytes(content)
+    with pytest.raises(BundleError, match="table of words"):
+        preprocess.build({**HASH, "words": "words.npy"}, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------- tokens

@@ -13,8 +13,9 @@ import pytest
 import torch
 from model2vec import StaticModel
 
-from potstill.records import Head
+from potstill.records import Example, Head
 from potstill.students import build, readme, vectors
+from potstill.students.bag import means
 from tests import tiny
 from tests.students.test_transformer import TEXTS, logits, tensors
 
@@ -23,7 +24,8 @@ ODD = [*TEXTS, "日本語 の text", "ΑΣ — “quoted”", "İ \ud83d", "x" *
 SPECS = {
     "static": SimpleNamespace(kind="static", dimensions=16, hidden=8, max_length=None),
     "static, no hidden layer": SimpleNamespace(kind="static", dimensions=16, hidden=0, max_length=None),
-    "ngram": SimpleNamespace(kind="ngram", buckets=512, dimensions=8, word_ngrams=[1, 2], char_ngrams=[3, 5], hidden=0),
+    "ngram": SimpleNamespace(kind="ngram", buckets=512, dimensions=None, word_ngrams=[1, 2], char_ngrams=[3, 5], hidden=0),
+    "ngram, embeddings": SimpleNamespace(kind="ngram", buckets=512, dimensions=8, word_ngrams=[1, 2], char_ngrams=[3, 5], hidden=0),
     "ngram, hidden layer": SimpleNamespace(kind="ngram", buckets=512, dimensions=8, word_ngrams=[1], char_ngrams=None, hidden=4),
 }
 
@@ -34,7 +36,8 @@ def encoder(tmp_path_factory):
 
 
 def made(encoder, name, seed=0, fields=("text",)):
-    return build.build(SPECS[name], HEAD, source=encoder, fields=fields, seed=seed, max_length=64)
+    rows = [Example.make({field: text for field in fields}) for text in TEXTS]
+    return build.build(SPECS[name], HEAD, source=encoder, fields=fields, seed=seed, max_length=64, rows=rows)
 
 
 def trained(student):
@@ -86,7 +89,8 @@ def test_the_same_seed_gives_the_same_student(encoder, name):
     first, again, other = (made(encoder, name, seed).module.state_dict() for seed in (0, 0, 1))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
+    begins_at_zero = name == "ngram"  # its seeds differ by the order of the rows alone
+    assert begins_at_zero or any(not torch.equal(first[key], other[key]) for key in first)
 
 
 def test_padding_never_learns(encoder):
@@ -103,7 +107,7 @@ def test_model2vec_gives_the_same_pooled_vectors(encoder, name, tmp_path):
     ]  # longer ones model2vec cuts by letters first
     batch = tensors(student, [{"text": text} for text in texts])
     with torch.inference_mode():
-        ours = student.module.pooled(batch["input_ids"], batch["attention_mask"]).numpy()
+        ours = student.module.pooled(batch["input_ids"], means(batch["attention_mask"])).numpy()
     np.testing.assert_allclose(StaticModel.from_pretrained(tmp_path).encode(texts), ours, atol=1e-5)
 
 
@@ -130,7 +134,7 @@ def test_the_readme_s_code_answers_without_potstill(encoder, name, tmp_path):
     student.save(tmp_path)
     texts = ODD if student.kind == "ngram" else TEXTS
     code = re.search("```python\n(.*?)```", (tmp_path / "README.md").read_text("utf-8"), re.S)[1]
-    np.testing.assert_allclose(run(code, tmp_path, texts), logits(student, [{"text": text} for text in texts]), atol=1e-5)
+    np.testing.assert_allclose(run(code, tmp_path, texts), logits(student, [{"text": text} for text in texts]), atol=1e-4)
 
 
 def test_the_model_card_s_loader_is_the_readme_s(encoder, tmp_path):

@@ -27,13 +27,14 @@ def write_artifact(folder, weight):
     table = np.tile(np.array([[weight, 0.0]], np.float32), (9, 1))
     nodes = [helper.make_node("Gather", ["table", "ids"], ["rows"]), helper.make_node("ReduceMax", ["rows"], ["logits"], axes=[1], keepdims=0)]
     graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("ids", TensorProto.INT64, ["b", "l"])],
+        nodes, "g", [helper.make_tensor_value_info("ids", TensorProto.INT64, ["b", "l"]), helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["b", "l"])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 2])], [onnx.numpy_helper.from_array(table, "table")],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     preprocess = {
-        "kind": "hash", "version": 1, "buckets": 8, "word_ngrams": [1, 1], "char_ngrams": None, "max_features": 8, "lowercase": True, "fields": ["text"],
+        "kind": "hash", "version": 2, "buckets": 8, "word_ngrams": [1, 1], "char_ngrams": None, "char_weight": 1, "max_characters": 80, "lowercase": True,
+        "fields": ["text"],
     }  # fmt: skip
     described = {"schema": 1, "format": "onnx", "model": "model.onnx", "precision": "fp32", "preprocess": preprocess, "temperature": 1.0}
     (folder / "artifact.json").write_text(json.dumps({**described, "head": {"kind": "classes", "labels": ["a", "b"]}}))

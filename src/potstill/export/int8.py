@@ -18,6 +18,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from .activations import LEVELS, Grid, Seen, calibrate, fit, quiet_session
 
 MIN_ROWS = 256  # smaller tables (positions, token types) stay fp32: nothing to gain
+MIN_WIDTH = 8  # of a table: a scale weighs four bytes, which narrower rows hardly save
 MIN_WEIGHTS = 16_384  # of a matrix; smaller ones (classifiers, heads of bags) stay fp32: a few KB, and the last word on every decision
 
 
@@ -175,7 +176,7 @@ class _Writer:
 
 def quantize_tables(graph: GraphProto) -> list[str]:
     """Turn every large table that is only gathered from into int8 rows with a scale each, in place; return their names."""
-    found = [name for name, tensor in _floats(graph).items() if tensor.dims[0] >= MIN_ROWS and _only_gathered(graph, name)]
+    found = [name for name, tensor in _floats(graph).items() if tensor.dims[0] >= MIN_ROWS and tensor.dims[1] >= MIN_WIDTH and _only_gathered(graph, name)]
     tables = {tensor.name: tensor for tensor in graph.initializer if tensor.name in found}
     gathers = {node.output[0] for node in graph.node if node.input and node.input[0] in tables}
     sums = _sums(graph, gathers)

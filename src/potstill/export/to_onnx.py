@@ -36,15 +36,15 @@ def _traced(student: LoopStudent) -> onnx.ModelProto:
         options = {"input_names": names, "output_names": [OUTPUT], "dynamic_axes": axes, "opset_version": OPSET, "dynamo": False}
         with _quiet(), torch.no_grad(), evaluating(module):
             # PRESERVE: by default the exporter sets the mode itself, and afterwards gives all parts the mode of the root.
-            torch.onnx.export(module, (_example(),) * len(names), buffer, training=TrainingMode.PRESERVE, **options)  # type: ignore[arg-type]
+            torch.onnx.export(module, _example(student), buffer, training=TrainingMode.PRESERVE, **options)  # type: ignore[arg-type]
     return onnx.load_from_string(buffer.getvalue())
 
 
-def _example() -> torch.Tensor:
-    """Return a batch with padding *Shape:* (2, 8): a tracer may leave out what a full batch doesn't need."""
+def _example(student: LoopStudent) -> tuple[torch.Tensor, ...]:
+    """Return a batch with padding, each input *Shape:* (2, 8): a tracer may leave out what a full batch doesn't need."""
     example = torch.ones((2, 8), dtype=torch.int64)
     example[1, 5:] = 0
-    return example
+    return tuple(example.to(torch.from_numpy(array).dtype) for array in student.preprocess.collate([]).values())
 
 
 def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -121,7 +121,7 @@ class NgramStudent(LoopStudent):
 
     kind: Literal["ngram"] = "ngram"
     buckets: Annotated[int, Field(ge=2, le=2**24), AfterValidator(_power)] = 131072
-    dimensions: Annotated[int, Field(ge=1)] = 64
+    dimensions: Whole | None = None  # null: a score for each class, or 64 where there are more classes or a hidden layer
     word_ngrams: Sizes = [1, 2]
     char_ngrams: Annotated[list[int] | None, BeforeValidator(_sizes)] = [3, 5]
     hidden: Annotated[int, Field(ge=0)] = 0  # units of a hidden layer; 0: none

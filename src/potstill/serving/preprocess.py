@@ -18,7 +18,7 @@ from ..lookup import did_you_mean
 from ..records import Field
 from . import hashing
 
-Item = Mapping[str, np.ndarray]  # one row's 1-d int64 arrays by input name
+Item = Mapping[str, np.ndarray]  # one row's arrays by input name, each *Shape:* (length,): ids int64, weights float32
 
 
 class Preprocess(Protocol):
@@ -29,10 +29,13 @@ class Preprocess(Protocol):
         """Names of the model's inputs, in order."""
 
     def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
-        """Return for each row its arrays by input name, each *Shape:* (length,) int64. Raises DataError for a field missing or no text."""
+        """Return for each row its arrays by input name, each *Shape:* (length,). Raises DataError for a field missing or no text."""
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
-        """Return the items padded to the longest, each array *Shape:* (rows, max(length, 1)) int64; counts have their own, see :class:`Counts`."""
+        """Return the items padded to the longest, each array *Shape:* (rows, max(length, 1)); counts have their own, see :class:`Counts`.
+
+        Of no items it gives arrays without rows, of the types that the model reads.
+        """
 
     def length(self, item: Item) -> int:
         """Return the item's length: what its cost grows with."""
@@ -114,23 +117,25 @@ class Tokenized:
 
 @dataclass(frozen=True)
 class Hashed:
-    """Hashed word and character n-grams, as :mod:`hashing` defines them; several fields are joined by a line end.
+    """Hashed word and character n-grams and their weights, as :mod:`hashing` defines them; several fields are joined by a line end.
 
-    Spec: ``buckets``; ``word_ngrams`` [low, high]; ``char_ngrams`` [low, high] or null; ``max_features``; ``lowercase``;
-    ``fields``; ``version`` of the rule.
+    Spec: ``buckets``; ``word_ngrams`` [low, high]; ``char_ngrams`` [low, high] or null; ``char_weight``; ``max_characters``; ``lowercase``;
+    ``fields``; ``version`` of the rule; ``words``: a file with the hashes of :class:`hashing.Words`, none unless named.
     """
 
     spec: Mapping[str, Any]
     fields: tuple[str, ...]
-    inputs: tuple[str, ...] = ("ids",)
+    words: hashing.Words | None = None
+    inputs: tuple[str, ...] = ("ids", "weights")
 
     @staticmethod
     def read(spec: Mapping[str, Any], folder: Path) -> Hashed:
-        return Hashed(_hashing(spec, folder), tuple(spec["fields"]))
+        words = _words(folder / str(spec["words"])) if spec.get("words") else None
+        return Hashed(_hashing(spec, folder), tuple(spec["fields"]), words)
 
     def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
         texts = ["\n".join(_texts(row, self.fields)) for row in rows]
-        return [{"ids": ids} for ids in hashing.encode(texts, self.spec)]
+        return [{"ids": ids, "weights": weights} for ids, weights in hashing.encode(texts, self.spec, self.words)]
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
         return _pad(items, self.inputs, {})
@@ -139,9 +144,19 @@ class Hashed:
         return len(item["ids"])
 
 
+def _words(path: Path) -> hashing.Words:
+    try:
+        hashes = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BundleError(f"the table of words can't be read: {error}", place=str(path), remedy="restore the file or write it again") from error
+    if hashes.ndim != 1 or hashes.dtype != np.uint64 or not len(hashes):
+        raise BundleError("this is no table of words", place=str(path), remedy="restore the file or write it again")
+    return hashing.Words(hashes)
+
+
 @dataclass(frozen=True)
 class Counts:
-    """How often each hashed n-gram stands in a text: what trees read. Spec and items are those of :class:`Hashed`.
+    """How often each hashed n-gram stands in a text: what trees read. The spec is that of :class:`Hashed`; an item has no weights.
 
     A batch is dense, *Shape:* (rows, buckets) float32, its column k the feature with the id k + 1; items stay as sparse as they are.
     """
@@ -155,7 +170,7 @@ class Counts:
         return Counts(_hashing(spec, folder), tuple(spec["fields"]))
 
     def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
-        return Hashed(self.spec, self.fields).encode(rows)
+        return [{"ids": item["ids"]} for item in Hashed(self.spec, self.fields).encode(rows)]
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
         buckets = int(self.spec["buckets"])
@@ -171,8 +186,9 @@ def _hashing(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return what :mod:`hashing` reads of ``spec``; raises :class:`BundleError` for another version of its rule."""
     if spec["version"] != hashing.VERSION:
         known = f"this potstill knows version {hashing.VERSION}"
-        raise BundleError(f"hashing of version {spec['version']}, {known}", place=str(folder), remedy="install a newer potstill")
-    return {name: spec[name] for name in ("buckets", "word_ngrams", "char_ngrams", "max_features", "lowercase")}
+        remedy = "install a newer potstill" if spec["version"] > hashing.VERSION else "train the student again: its features weigh otherwise now"
+        raise BundleError(f"hashing of version {spec['version']}, {known}", place=str(folder), remedy=remedy)
+    return {name: spec[name] for name in ("buckets", "word_ngrams", "char_ngrams", "char_weight", "max_characters", "lowercase")}
 
 
 def _texts(row: Mapping[str, Field], fields: Sequence[str]) -> tuple[str, ...]:
@@ -191,10 +207,15 @@ def _whole(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+TYPES: Mapping[str, type] = {"weights": np.float32}  # of inputs; others are int64
+
+
 def _pad(items: Sequence[Item], names: Sequence[str], values: Mapping[str, int]) -> dict[str, np.ndarray]:
-    longest = max([1, *(len(item[names[0]]) for item in items)])  # a model can't read an array without columns
-    arrays = {name: np.full((len(items), longest), values.get(name, 0), np.int64) for name in names}
-    for name, array in arrays.items():
-        for row, item in zip(array, items):
-            row[: len(item[name])] = item[name]
+    lengths = np.fromiter((len(item[names[0]]) for item in items), np.int64, len(items))
+    there = np.arange(max([1, *lengths])) < lengths[:, None]  # one column at least: a model can't read an array without
+    arrays: dict[str, np.ndarray] = {}
+    for name in names:
+        arrays[name] = np.full(there.shape, values.get(name, 0), TYPES.get(name, np.int64))
+        if items:
+            arrays[name][there] = np.concatenate([item[name] for item in items])
     return arrays

@@ -27,8 +27,10 @@ labels = student["head"]["labels"]
 
 
 def logits(*texts):
-    ids = reference("\\n".join(texts), student["preprocess"])
-    x = w["embeddings"][ids].sum(0) / max(len(ids), 1){head}"""
+    ids, weights = reference("\\n".join(texts), student["preprocess"])
+    x = np.array(weights, np.float32) @ w["embeddings"][ids]
+    if "head.out.weight" not in w:
+        return x + w["head.out.bias"]{head}"""
 
 _STATIC = """import json
 import numpy as np
@@ -83,7 +85,7 @@ labels = student["head"]["labels"]
 
 
 def logits(*texts):
-    ids = reference("\\n".join(texts), student["preprocess"])
+    ids, _ = reference("\\n".join(texts), student["preprocess"])
     counts = np.bincount(np.array(ids, int) - 1, minlength=student["preprocess"]["buckets"])
     return model.predict(counts[None].astype(np.float32), raw_score=True)[0]
 """
@@ -104,7 +106,7 @@ def loader_snippet() -> str:
 
 
 def _reference() -> str:
-    return inspect.getsource(reference).replace("text: str, spec: Mapping[str, Any]) -> list[int]", "text, spec)")
+    return inspect.getsource(reference).replace("text: str, spec: Mapping[str, Any]) -> tuple[list[int], list[float]]", "text, spec)")
 
 
 def static_snippet() -> str:
@@ -114,7 +116,7 @@ def static_snippet() -> str:
 
 def ngram() -> str:
     """Return the README of a saved n-gram student."""
-    return _README.format(what="hashed n-grams", words="`model.safetensors` holds the embeddings and the head.", code=loader_snippet())
+    return _README.format(what="hashed n-grams", words="`model.safetensors` holds a row for each n-gram, and the head.", code=loader_snippet())
 
 
 def static() -> str:

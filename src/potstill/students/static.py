@@ -22,7 +22,7 @@ from .. import rng, storage
 from ..records import Example, Head
 from ..serving.preprocess import Preprocess, Tokenized
 from . import readme
-from .bag import Bag, Traceable, fresh, restored
+from .bag import Bag, Traceable, fresh, means, restored
 from .folder import head_of, read, write
 from .protocol import Output
 from .source import plain, read_tokenizer
@@ -47,7 +47,7 @@ class StaticStudent:
         self.parameters = sum(p.numel() for p in self.module.parameters())
 
     def forward(self, batch: dict[str, Tensor], hidden: bool = False) -> Output:
-        return Output(self.module(batch["input_ids"], batch["attention_mask"]))
+        return Output(self.module(batch["input_ids"], means(batch["attention_mask"])))
 
     def save(self, folder: Path) -> None:
         embedding = self.module.embedding.weight.detach().cpu().contiguous()
@@ -74,7 +74,7 @@ class StaticStudent:
         storage.write_text(folder / "tokenizer.json", self.tokenizer.to_str())
 
     def export_module(self) -> nn.Module:
-        return Traceable(self.module, masked=True)
+        return Traceable(self.module, mean=True)
 
 
 def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> StaticStudent:
