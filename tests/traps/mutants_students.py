@@ -17,8 +17,8 @@ MUTANTS = [
     Mutant(
         trap=34,
         file="students/ngram.py",
-        old='save_file({"embeddings": embedding, **state}',
-        new='save_file({"embeddings": embedding, "projection.weight": embedding.clone(), **state}',
+        old='save_file({"embeddings": embedding, **state, **',
+        new='save_file({"embeddings": embedding, "projection.weight": embedding.clone(), **state, **',
         test=HERE + "test_trap_34_nothing_of_the_teacher_or_the_projections_is_saved",
     ),
     Mutant(

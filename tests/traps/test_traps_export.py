@@ -36,8 +36,8 @@ class Changed(nn.Module):
         super().__init__()
         self.module, self.change = module, change
 
-    def forward(self, ids):
-        return self.change(ids, self.module(ids))
+    def forward(self, ids, weights):
+        return self.change(ids, self.module(ids, weights))
 
 
 CHANGES = {

@@ -23,6 +23,7 @@ from .to_onnx import to_onnx
 
 MODEL = "model.onnx"
 TOLERANCE = 1e-3  # of fp32 logits between torch and ONNX Runtime; 2e-5 is usual
+DIGITS = 2e-5  # and for each point of the greatest logit: sums in another order lose digits of what they come to
 SPARED = 0.15  # of the matrices: those whose 8-bit products harm the answers most. Two of 18 brought agreement from 98.5 to 99.4 % (docs/log.md)
 HARM_ROWS = 32  # rows by which harm is told
 Precision = Literal["fp32", "int8"]
@@ -70,7 +71,7 @@ def export(
     graph = to_onnx(student)
     asked = probes(rows, student.preprocess_spec()["fields"])
     whole = _step(student, folder, graph, "fp32", "fp32", judge, asked)
-    if not whole.parity.max_abs_diff <= TOLERANCE:
+    if not whole.parity.max_abs_diff <= TOLERANCE + DIGITS * whole.parity.scale:
         raise PotstillError(f"the exported model differs from the trained one by {whole.parity.max_abs_diff:.2g} in its logits", place=str(folder))
     if precision == "fp32":
         return artifact(folder), {"steps": [whole.told(whole, True, "the recipe asks for fp32")]}

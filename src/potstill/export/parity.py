@@ -23,13 +23,15 @@ class Parity:
     """How far the exported model is from the trained one in ``n`` rows.
 
     ``max_abs_diff``: of logits, infinite where one is no number; ``label_flips``: rows whose decision differs (of labels, at p = 1/2);
-    ``neighbor_diff``: how far a row's logits depend on the rows that it is batched with.
+    ``neighbor_diff``: how far a row's logits depend on the rows that it is batched with; ``scale``: of the greatest logit, 1 at least: what
+    digits are lost to float32 grows with it.
     """
 
     max_abs_diff: float
     label_flips: int
     n: int
     neighbor_diff: float
+    scale: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
         """Return the numbers as JSON has them: null for the infinite."""
@@ -48,7 +50,7 @@ def parity(student: AnyStudent, predictor: Predictor, rows: Sequence[Mapping[str
     differ = DIFFER[student.head.kind]
     flips = differ(trained, alone) | differ(trained, together)
     diff = max(_furthest(trained, alone), _furthest(trained, together))
-    return Parity(diff, int(flips.sum()), len(rows), _furthest(alone, together))
+    return Parity(diff, int(flips.sum()), len(rows), _furthest(alone, together), _scale(trained))
 
 
 DIFFER: Mapping[HeadKind, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -57,9 +59,16 @@ DIFFER: Mapping[HeadKind, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
+def _scale(logits: np.ndarray) -> float:
+    """Return the greatest logit's size, 1 at least; 1 where one is no number: nothing may be forgiven there."""
+    greatest = float(np.abs(logits).max())
+    return max(1.0, round(greatest, 3)) if math.isfinite(greatest) else 1.0
+
+
 def _furthest(left: np.ndarray, right: np.ndarray) -> float:
-    """Return the greatest absolute difference; a NaN compares with nothing and would pass any ``>``, so it counts as infinite."""
-    diff = np.abs(left.astype(np.float64) - right)
+    """Return the greatest absolute difference; a NaN compares with nothing and would pass any ``>``: it, and infinity less infinity, count as infinite."""
+    with np.errstate(invalid="ignore"):
+        diff = np.abs(left.astype(np.float64) - right)
     return round(float(np.where(np.isnan(diff), np.inf, diff).max()), 8)
 
 
