@@ -120,6 +120,7 @@ class NgramStudent(LoopStudent):
     """Hashed n-grams of words and characters into an embedding bag."""
 
     kind: Literal["ngram"] = "ngram"
+    learning_rate: Annotated[float, Field(gt=0, le=100)] | None = None  # of SGD, where it learns scores: about 2
     buckets: Annotated[int, Field(ge=2, le=2**24), AfterValidator(_power)] = 131072
     dimensions: Whole | None = None  # null: a score for each class, or 64 where there are more classes or a hidden layer
     word_ngrams: Sizes = [1, 2]

@@ -164,7 +164,7 @@ def _plan(work: Workspace, spec: Any, rows: int, source: Path | None) -> dict[st
     epochs = spec.epochs or usual.epochs
     return {
         "steps": epochs * math.ceil(rows / batch), "batch_size": batch, "learning_rate": spec.learning_rate or usual.learning_rate,
-        **shared.model_dump(mode="json", exclude={"batch_size"}),
+        **shared.model_dump(mode="json", exclude={"batch_size"}), **({"optimizer": usual.optimizer} if usual.optimizer != "adamw" else {}),
     }  # fmt: skip
 
 

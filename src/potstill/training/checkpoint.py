@@ -20,7 +20,7 @@ from .. import storage
 from ..runlog import RunLog
 
 STUDENT, BEST, REST = "student.safetensors", "best.safetensors", "rest.safetensors"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW remembers of a parameter
+MOMENTS = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # what AdamW and SGD remember of a parameter
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def save(
     moments = [(name, optimizer.state[parameter]) for name, parameter in _parameters(student, beside) if parameter in optimizer.state]
     rest = {f"beside.{name}": tensor for name, tensor in weights(beside).items()}
     rest |= {f"random.{name}": tensor for name, tensor in random.items()}
-    rest |= {f"{kind}.{name}": state[kind] for name, state in moments for kind in MOMENTS}
+    rest |= {f"{kind}.{name}": state[kind] for name, state in moments for kind in MOMENTS if kind in state}
     with storage.new_folder(root / f"checkpoint-{state['steps']:08d}", {"plan": plan, "state": dict(state)}, point="checkpoint") as partial:
         _write(partial / STUDENT, weights(student))
         _write(partial / REST, rest)

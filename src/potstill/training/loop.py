@@ -48,7 +48,7 @@ def train(
     accelerator = Accelerator(cpu=not torch.cuda.is_available())  # autocast is the learner's: accelerate fixes its own for the whole process
     with _own_torch(spec, accelerator):
         learner = Learner(student, terms, arithmetic.name)
-        optimizer = torch.optim.AdamW(_groups(learner, spec.weight_decay), lr=spec.learning_rate, fused=True)
+        optimizer = OPTIMIZERS[spec.optimizer](learner, spec)
         wrapped, stepper = accelerator.prepare(learner, optimizer)
         run = _Run(student, rows, spec, evaluate, scratch, progress, log or RunLog(), accelerator, learner, wrapped, optimizer, stepper)
         run.history.precision = arithmetic.name
@@ -204,6 +204,18 @@ def _groups(learner: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
     matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _adamw(learner: nn.Module, spec: LoopSpec) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(_groups(learner, spec.weight_decay), lr=spec.learning_rate, fused=True)
+
+
+def _sgd(learner: nn.Module, spec: LoopSpec) -> torch.optim.Optimizer:
+    """Momentum as Sutskever et al. 2013; nothing decays: from zero on, few steps are a regularizer of their own."""
+    return torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=spec.learning_rate, momentum=0.9)
+
+
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 @contextlib.contextmanager

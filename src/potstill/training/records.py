@@ -50,6 +50,7 @@ class LoopSpec:
     seed: int = 0
     threads: int | None = None
     micro_batch: int | None = None
+    optimizer: str = "adamw"  # or "sgd", with momentum and without decay
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "evaluations", "patience", "micro_batch", "threads")
@@ -57,6 +58,7 @@ class LoopSpec:
         wrong |= {name: value for name in ("learning_rate", "weight_decay") if not 0 <= (value := getattr(self, name)) < float("inf")}
         wrong |= {"warmup": self.warmup} if not 0 <= self.warmup <= 1 else {}
         wrong |= {"clip": self.clip} if not self.clip > 0 else {}
+        wrong |= {"optimizer": self.optimizer} if self.optimizer not in ("adamw", "sgd") else {}
         wrong |= {"precision": self.precision} if self.precision not in ("auto", "fp32", "bf16") else {}
         if wrong:
             raise UserError(f"the training can't be run with {wrong}", place="training", remedy="counts from 1, rates from 0, warmup a share")
