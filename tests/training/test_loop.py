@@ -213,7 +213,7 @@ def test_mse_refuses_a_teacher_that_rules_classes_out(tmp_path):
     assert np.isfinite([loss for _, loss, _ in history.evaluations]).all()
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"clip": 0}, {"learning_rate": float("nan")}, {"precision": "fp8"}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch_size": 0}, {"clip": 0}, {"learning_rate": float("nan")}, {"precision": "fp8"}, {"optimizer": "adam"}])
 def test_a_spec_that_cannot_be_run_is_refused(wrong):
     with pytest.raises(UserError, match=str(next(iter(wrong)))):
         spec(**wrong)
@@ -224,21 +224,22 @@ class Stop(Exception):
     pass
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("at", [1, 4, 6, 8, 11, 12])
-def test_interrupted_anywhere_it_ends_with_the_same_bits(tmp_path, at):
+def test_interrupted_anywhere_it_ends_with_the_same_bits(tmp_path, at, optimizer):
     def stop(done, total, detail):
         if done == at:
             raise Stop
 
     judged = [0.1, 0.9, 0.3]
     looks = iter(judged)
-    whole, expected = train(tmp_path / "whole", student=Toy(dropout=0.2), evaluate=lambda student: next(looks), micro_batch=3)
+    whole, expected = train(tmp_path / "whole", student=Toy(dropout=0.2), evaluate=lambda student: next(looks), micro_batch=3, optimizer=optimizer)
     looks = iter(judged)
     with pytest.raises(Stop):
-        train(tmp_path / "cut", student=Toy(dropout=0.2), evaluate=lambda student: next(looks), micro_batch=3, progress=stop)
+        train(tmp_path / "cut", student=Toy(dropout=0.2), evaluate=lambda student: next(looks), micro_batch=3, optimizer=optimizer, progress=stop)
     looks = iter(judged[at // 4 :])
     student, history = train(tmp_path / "cut", student=Toy(dropout=0.2, seed=5) if at >= 4 else Toy(dropout=0.2), evaluate=lambda s: next(looks),
-                             micro_batch=3)  # fmt: skip
+                             micro_batch=3, optimizer=optimizer)  # fmt: skip
     assert same(weights(student), weights(whole))
     assert {**history.as_json(), "seconds": 0} == {**expected.as_json(), "seconds": 0}
 
