@@ -39,7 +39,7 @@ def why(run: Path, row_id: str) -> dict[str, Any]:
     notes = [] if answers else [f"a row of {row['split']}: predictions are kept for test rows"]
     notes += [] if keys else ["the label store of this machine holds no answer to it"]
     return {
-        "row": row, "duplicates": _duplicates(data, row), "dropped": None, "answers": answers, "keys": keys,
+        "row": row, "duplicates": _duplicates(data, row), "suspects": _suspects(run, row), "dropped": None, "answers": answers, "keys": keys,
         "sides": sides, "notes": [*notes, *sides.values()],
     }  # fmt: skip
 
@@ -74,7 +74,7 @@ def _rows(data: Path, run: Path) -> Iterator[dict[str, Any]]:
 
 def _dropped(data: Path, wanted: str, run: Path) -> dict[str, Any]:
     """Return the life of a row that did not come far. Raises UserError where there was none at all."""
-    base: dict[str, Any] = {"duplicates": [], "dropped": None, "answers": [], "keys": [], "sides": {}, "notes": []}
+    base: dict[str, Any] = {"duplicates": [], "suspects": [], "dropped": None, "answers": [], "keys": [], "sides": {}, "notes": []}
     for row in _lines(data / "dropped.jsonl"):
         if row["place"] == wanted:
             return {
@@ -92,6 +92,11 @@ def _dropped(data: Path, wanted: str, run: Path) -> dict[str, Any]:
 
 def _duplicates(data: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [copy for copy in _lines(data / "duplicates.jsonl") if row["place"] in (copy["kept"], copy["removed"])]
+
+
+def _suspects(run: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return why a row's labels deserve a second look, if they do; of two near rows with different labels, both."""
+    return [line for line in _lines(run / "suspects.jsonl") if row["id"] in (line["id"], line.get("twin"))]
 
 
 def _keys(row: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -1,6 +1,6 @@
 """The whole way, top to bottom: the one file to read first.
 
-recipe -> data -> adapt -> standing -> augment -> label -> learn -> export -> speed -> open test -> robustness -> certify -> bundle -> report
+recipe -> data -> adapt -> standing -> augment -> label -> suspects -> learn -> export -> speed -> open test -> robustness -> certify -> bundle -> report
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def _run(work: Workspace, until: Until | None) -> Run:
 
     augmented = steps.augment(work, data, teaching)  # rows made of those to learn from, without gold: for the teacher to label
     lesson, rounds = steps.label_in_rounds(work, data, teaching, standing, augmented.rows)  # each answer asked once, ever
+    lesson, suspects = steps.suspects(work, data, teaching, standing, lesson)  # labels worth a second look
     if until == "label":
         return Run(work.folder)
 
@@ -68,5 +69,5 @@ def _run(work: Workspace, until: Until | None) -> Run:
     speed = steps.speed(work, data, teaching, candidates)  # teacher and artifacts, turn by turn, in processes of their own
     opened = steps.open_test(work, data, teaching, models, candidates, standing)  # register, then read, predict, book the read
     robustness = steps.robustness(work, data, teaching, candidates, opened)  # the same rows, written otherwise: described, nothing chosen
-    found = steps.Evidence(data, teaching, standing, augmented, rounds, models, candidates, speed, opened, robustness)
+    found = steps.Evidence(data, teaching, standing, augmented, rounds, suspects, models, candidates, speed, opened, robustness)
     return Run(work.folder, steps.report(work, found))  # decide, pack the bundle, write the page

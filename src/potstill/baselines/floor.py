@@ -37,7 +37,7 @@ class Floor:
         """Return log-probabilities *Shape:* (texts, classes) float32."""
         out = np.full((len(texts), self.classes), LEAST)
         if texts:
-            out[:, self.model.classes_] = np.maximum(self.model.predict_proba(self.vectorizer.transform(texts)), LEAST)
+            out = np.maximum(probabilities(self.model, self.vectorizer.transform(texts), self.classes), LEAST)
         return np.log(out / out.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -54,7 +54,7 @@ def floor(texts: Sequence[str], gold: np.ndarray, *, classes: int, seed: int) ->
     words = vectorizer()
     matrix = vectors(words, [texts[int(row)] for row in kept])
     strictness = _strictness(matrix, labels, seed)
-    model = _fit(matrix, labels, strictness)
+    model = fitted(matrix, labels, strictness)
     return Floor(words, model, classes, strictness, size_of(model.coef_, words), time.perf_counter() - began)
 
 
@@ -76,15 +76,23 @@ def vectors(words: TfidfVectorizer, texts: Sequence[str]) -> Any:
         raise DataError("the texts have no words", place="data.train", remedy="check that `columns.text` names the text") from error
 
 
+def probabilities(model: LogisticRegression, matrix: Any, classes: int) -> np.ndarray:
+    """Return what ``model`` says *Shape:* (rows, classes): 0 for a class that it has not met."""
+    out = np.zeros((matrix.shape[0], classes))
+    out[:, model.classes_] = model.predict_proba(matrix)
+    return out
+
+
 def _strictness(matrix: Any, gold: np.ndarray, seed: int) -> float:
     if np.unique(gold, return_counts=True)[1].min() < FOLDS:
         return USUAL
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(matrix, gold))
-    scores = {c: float(np.mean([_fit(matrix[train], gold[train], c).score(matrix[test], gold[test]) for train, test in folds])) for c in GRID}
+    scores = {c: float(np.mean([fitted(matrix[train], gold[train], c).score(matrix[test], gold[test]) for train, test in folds])) for c in GRID}
     return max(scores, key=lambda c: scores[c])
 
 
-def _fit(matrix: Any, gold: np.ndarray, c: float) -> LogisticRegression:
+def fitted(matrix: Any, gold: np.ndarray, c: float) -> LogisticRegression:
+    """Return the linear model of ``gold`` over ``matrix``, as strict as ``c`` says."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits don't matter to a floor
         return LogisticRegression(C=c, max_iter=200).fit(matrix, gold)

@@ -185,11 +185,23 @@ def life(found: Mapping[str, Any]) -> str:
         lines.append(f"  {copy['kind']} duplicate: {kept} was kept, {removed} was removed; similarity {copy['similarity']:.2f}")
     if found.get("dropped"):
         lines.append(f"  dropped: {found['dropped']['reason']}")
+    lines += [f"  {_suspect(line)}" for line in found.get("suspects") or ()]
     lines += [f"  answer of {held['teacher']} ({held['identity'][:12]}) in the store: {held['key']}" for held in found.get("keys") or ()]
     if answers := found.get("answers"):
         lines += ["", grid(answers)]
     lines += [f"  {note}" for note in found.get("notes") or ()]
     return "\n".join(lines)
+
+
+def _suspect(line: Mapping[str, Any]) -> str:
+    """Return one line of ``suspects.jsonl`` in words."""
+    if line["whose"] == "conflict":
+        return (
+            f"near duplicates with different labels: {line['place']} '{line['label']}', {line['twin_place']} '{line['twin_label']}';"
+            f" similarity {line['similarity']:.2f}"
+        )
+    whose = "gold label" if line["whose"] == "gold" else "teacher's label"
+    return f"suspect: its {whose} is '{line['label']}', likelier is '{line['likelier']}' (margin {line['margin']:+.2f})"
 
 
 def difference(found: Mapping[str, Any]) -> str:

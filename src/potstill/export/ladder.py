@@ -23,7 +23,7 @@ from .to_onnx import to_onnx
 
 MODEL = "model.onnx"
 TOLERANCE = 1e-3  # of fp32 logits between torch and ONNX Runtime; 2e-5 is usual
-DIGITS = 2e-5  # and for each point of the greatest logit: sums in another order lose digits of what they come to
+DIGITS = 1e-4  # and for each point of the greatest logit: thousands of terms summed in another order lose that much of what they come to
 SPARED = 0.15  # of the matrices: those whose 8-bit products harm the answers most. Two of 18 brought agreement from 98.5 to 99.4 % (docs/log.md)
 HARM_ROWS = 32  # rows by which harm is told
 Precision = Literal["fp32", "int8"]

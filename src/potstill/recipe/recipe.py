@@ -37,6 +37,7 @@ class Recipe(Section):
     objectives: Annotated[list[Objective], Field(min_length=1)] | None = None  # null: logits, and hard labels beside them
     augment: list[AnyAugmentation] = []  # made rows that the teacher labels beside the others; none
     rounds: Rounds = Rounds()
+    suspects: Literal["report", "drop", "ignore"] = "report"  # labels worth a second look: named; left out, with what that was worth; not looked for
     requirement: Requirement | None = None
     export: Export = Export()
     training: Training = Training()

@@ -88,7 +88,7 @@ def _mean(view: View, student: Model) -> list[Child]:
     ends = _ends(drop, lambda end: words.difference(view.metric, end, unit=False))
     told = f"drop {words.difference(view.metric, words.value(drop))}" + (f" ({ends})" if ends else "")
     if gain := student["over_seeds"].get("gain"):
-        told += f"; over its control {_signed(view.metric, gain)}"
+        told += f"; over its control {words.gain(view.metric, gain)}"
     return [student["name"], "all, mean", quality, None, f"rows and seeds resampled together; {told}"]
 
 
@@ -122,9 +122,4 @@ def _gain(metric: str, found: Any) -> Child:
 
 
 def _worth(metric: str, gain: Any) -> str:
-    return f"choosing was worth {_signed(metric, gain)}"
-
-
-def _signed(metric: str, found: Any) -> str:
-    low, high = (words.difference(metric, end, signed=True, unit=False) for end in words.bounds(found) or (None, None))
-    return f"{words.difference(metric, words.value(found), signed=True)} ({words.spread(low, high)})"
+    return f"choosing was worth {words.gain(metric, gain)}"

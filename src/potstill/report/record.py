@@ -78,6 +78,7 @@ def data(view: View) -> Html | None:
         "labels of the training rows": _imbalance(found.get("imbalance")),
         "labels missing": "; ".join(f"{split}: {', '.join(labels)}" for split, labels in (found.get("missing_labels") or {}).items()) or None,
         "made by augmentation": _augmented(found.get("augmented")),
+        "labels worth a second look": _suspects(view.metric, found.get("suspects")),
         "looks at the test rows": f"{reads}" + (": each costs confidence" if reads and reads > 1 else "") if reads is not None else None,
     })  # fmt: skip
     return section("data", "Data", table("Rows by use", columns, rows), told, _labels(found), _sources(found))
@@ -105,6 +106,21 @@ def _augmented(found: Mapping[str, Any] | None) -> str | None:
     total, kinds = found["total"], _reasons({name: kind["kept"] for name, kind in found["kinds"].items()})
     left_out = f"{total['duplicate']:,} that were there already, {total['leaked']:,} too near to a row that judges"
     return f"{total['kept']:,} rows ({kinds}), labeled by the teacher, without gold; left out: {left_out}"
+
+
+def _suspects(metric: str, found: Mapping[str, Any] | None) -> str | None:
+    """Return how many labels are suspect, who says so, and what leaving them out was worth."""
+    if not found:
+        return None
+    if "why_not" in found:
+        return str(found["why_not"])
+    names = {"gold": "gold labels", "teacher": "of the teacher's answers"}
+    told = [f"{part['suspects']:,} of {part['rows']:,} {names[whose]}, says {part['judge']}" for whose in names if (part := found[whose])["rows"]]
+    told += [f"{words.rows_of(found['conflicts'])} near to one with another label"] if found["conflicts"] else []
+    worth = found.get("worth")
+    if found["mode"] == "drop":
+        told.append("left out" + (f": {words.gain(metric, worth)} on validation for the first student" if worth else ", there was none"))
+    return "; ".join(told) + "; suspects.jsonl names them, `potstill why` shows one"
 
 
 def _reasons(found: Mapping[str, int]) -> str:

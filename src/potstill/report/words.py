@@ -70,6 +70,12 @@ def difference(metric: str, found: float | None, *, signed: bool = False, unit: 
     return number(100 * found, 2, "points" if unit else "", signed=signed)
 
 
+def gain(metric: str, found: Any) -> str:
+    """Return a signed difference of a metric with its interval."""
+    low, high = (difference(metric, end, signed=True, unit=False) for end in bounds(found) or (None, None))
+    return f"{difference(metric, value(found), signed=True)} ({spread(low, high)})"
+
+
 def spread(low: str, high: str) -> str:
     return f"{low} to {high}"
 

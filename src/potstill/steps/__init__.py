@@ -14,6 +14,7 @@ from .learn import learn_all
 from .report import baseline, report
 from .robustness import robustness
 from .rounds import label_in_rounds
+from .suspects import suspects
 from .teach import adapt, standing
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "robustness",
     "speed",
     "standing",
+    "suspects",
 ]

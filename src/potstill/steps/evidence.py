@@ -23,6 +23,7 @@ class Evidence:
     standing: Stage
     augmented: Augmented
     rounds: Sequence[Mapping[str, Any]]
+    suspects: Mapping[str, Any]
     models: Sequence[Model]
     candidates: Sequence[Candidate]
     speed: Stage

@@ -85,7 +85,7 @@ def _data(found: Evidence, opened: Opened) -> dict[str, Any]:
         "test_reads": opened.read.number, "alpha": opened.read.alpha, "labels": card["labels"], "by_label": card["by_label"],
         "missing_labels": card["missing_labels"], "imbalance": notes.imbalance(card), "groups": card["groups"], "straddling_groups": card["straddling_groups"],
         "length": card["length"], "license": card["license"], "sources": card["sources"],
-        "augmented": found.augmented.counts,
+        "augmented": found.augmented.counts, "suspects": found.suspects or None,
     }  # fmt: skip
 
 

@@ -36,8 +36,8 @@ def label_in_rounds(work: Workspace, data: Data, teaching: Teaching, standing: S
         done.append(record)
         if rounds.count == 1:
             break
-        scouts.append(_scout(work, data, teaching, lesson))
-        record |= {"quality": scouts[-1].score, "gain": _gain(work, data, standing, *scouts[-2:]) if number > 1 else None}
+        scouts.append(learn_scout(work, data, teaching, lesson))
+        record |= {"quality": scouts[-1].score, "gain": gain(work, data, standing, *scouts[-2:]) if number > 1 else None}
         why = _why_stop(work, data, standing, scouts, left=len(remaining(data, lesson)))
         if why is not None and number < rounds.count:
             work.log.say(f"round {number} is the last: {why}")
@@ -50,7 +50,7 @@ def label_in_rounds(work: Workspace, data: Data, teaching: Teaching, standing: S
     return lesson, done
 
 
-def _scout(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> Model:
+def learn_scout(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> Model:
     return learn(work, data, teaching, work.recipe.students[0], lesson, "distilled", work.recipe.seeds[0])
 
 
@@ -84,7 +84,7 @@ def _met(work: Workspace, data: Data, standing: Stage, scout: Model) -> bool:
     return bool(check.status == "pass")
 
 
-def _gain(work: Workspace, data: Data, standing: Stage, before: Model, after: Model) -> Record:
+def gain(work: Workspace, data: Data, standing: Stage, before: Model, after: Model) -> Record:
     """Return by how much ``after`` is better than ``before`` on validation, with its two-sided 95 % interval.
 
     In the main metric; without gold, in the share of rows on which it agrees with the teacher.
@@ -183,5 +183,5 @@ def _random_arm(work: Workspace, data: Data, teaching: Teaching, standing: Stage
     lesson = began.plus(at_random(data, began, len(ended.labeled) - len(began.labeled)))
     work.log.say("the same number of rows at random, to show what choosing was worth")
     label(work, data, teaching, lesson)
-    other = _scout(work, data, teaching, lesson)
-    return {"labels": len(lesson.labeled), "quality": other.score, "gain": _gain(work, data, standing, other, scout)}
+    other = learn_scout(work, data, teaching, lesson)
+    return {"labels": len(lesson.labeled), "quality": other.score, "gain": gain(work, data, standing, other, scout)}
