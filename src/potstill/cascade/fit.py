@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from ..evaluation.statistics import clopper_pearson, rows_needed_share
 from . import conformal
-from .policy import Rule, Sets, Tried
+from .policy import Place, Rule, Sets, Tried
 from .sequence import NOTHING, Walk, counts, rows_for, walk
 
 TWO_SIDED = 0.025  # each end of an interval that describes, 95 % together
@@ -110,11 +110,8 @@ def _fewest(needed: Any) -> int | None:
     return min(known) if known else None
 
 
-Against = Literal["gold", "teacher"]
-
-
-def curve(rows: Judged, *, points: int = 60) -> list[Mapping[str, float]]:
-    """Return {passed_on, risk, low, high} at evenly spaced shares: what the page draws; intervals two-sided 95 %, each for itself."""
+def curve(rows: Judged, *, points: int = 60) -> tuple[Place, ...]:
+    """Return the risk at evenly spaced shares: what the page draws; intervals two-sided 95 %, each for itself."""
     order = np.argsort(-rows.confidence, kind="stable")
     mistakes = np.cumsum(rows.wrong[order])
     places = sorted({max(1, round(len(rows) * k / points)) for k in range(1, points + 1)}) if len(rows) else []
@@ -122,5 +119,5 @@ def curve(rows: Judged, *, points: int = 60) -> list[Mapping[str, float]]:
     for kept in places:
         hits = int(mistakes[kept - 1])
         low, high = clopper_pearson(hits, kept, TWO_SIDED)
-        found.append({"passed_on": 1 - kept / len(rows), "risk": hits / kept, "low": low, "high": high})
-    return found
+        found.append(Place(passed_on=1 - kept / len(rows), risk=hits / kept, low=low, high=high))
+    return tuple(found)

@@ -86,6 +86,15 @@ class Rows(Record):
     groups: int | None = None
 
 
+class Place(Record):
+    """The share of kept answers that are wrong where so many are passed on, with its own 95 % interval: for the page, nothing is decided by it."""
+
+    passed_on: Share
+    risk: Share
+    low: Share
+    high: Share
+
+
 class Policy(Record):
     """Answers of the student are kept where its confidence is above a threshold; all others are passed on to the teacher.
 
@@ -107,6 +116,7 @@ class Policy(Record):
     by_label: Mapping[str, Rule] | None = None
     sets: Sets | None = None
     limits: Limits = Limits()
+    curve: tuple[Place, ...] = ()
 
     @property
     def id(self) -> str:
