@@ -63,7 +63,7 @@ def _head(policy: Policy) -> Html:
     tiles = [
         ("Passed on to the teacher", _percent(rule["passed_on"]), f"{low} to {high}"),
         ("Wrong among kept, at most", _percent(rule["bound"], 2), f"{rule['wrong']:,} of {rule['kept']:,} rows seen"),
-        ("Kept where confidence is above", "each label's own" if policy["by_label"] else words.number(rule["threshold"], 4), "the student's probability"),
+        ("Kept where confidence is above", "by label" if policy["by_label"] else words.number(rule["threshold"], 4), "the student's probability"),
         ("Teacher's bill for a million", f"${cost:,.2f}" if alone else words.DASH, f"${alone:,.2f} without the student" if alone else "no price was given"),
     ]
     shown = [el("div.tile", el("span.what", what), el("span.big", big), el("span.beside", beside)) for what, big, beside in tiles]
@@ -91,7 +91,7 @@ def _curve(policy: Policy) -> Html | None:
     told = "Of the calibration rows that are kept, how many are wrong, as ever more of the least sure are passed on."
     desc = f"{told} Chosen: {_percent(rule['passed_on'])} passed on. Allowed: {_percent(policy['risk'])}."
     caption = (
-        "The line is what was seen, the band its 95 % interval at each place by itself. The choice lies to the right of where the line meets the limit: "
+        "The line is what was seen, the bars its 95 % interval at each place by itself. The choice lies to the right of where the line meets the limit: "
         "there the upper bound meets it, at the stated confidence."
     )
     drawn = plots.drawn("risk", lambda width, key, look: _draw(policy, width, key, look, desc))
