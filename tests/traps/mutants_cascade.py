@@ -22,9 +22,9 @@ MUTANTS = [
     ),
     Mutant(
         59,
-        "cascade/fit.py",
-        "return max(least, min(found))",
-        "return min(found)",
+        "cascade/sequence.py",
+        "        return -1\n",
+        "        return 0\n",
         f"{TESTS}too_few_rows_pass_all_on_and_say_how_many_would_do",
     ),
 ]
