@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from .. import __version__
-from . import cascade, distil, look, recipes, ship, store
+from . import cascade, distil, look, recipes, serve, ship, store
 from .edge import guarded
 
 
@@ -31,6 +31,7 @@ VERBS = (
     Verb("export", "Distil", distil.export),
     Verb("evaluate", "Distil", distil.evaluate),
     Verb("diff", "Choose", look.diff),
+    Verb("serve", "Ship", serve.serve),
     Verb("predict", "Ship", ship.predict),
     Verb("verify", "Ship", ship.verify),
     Verb("report", "Look", look.report),

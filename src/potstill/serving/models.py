@@ -106,7 +106,7 @@ class Aliases:
         """Return the model for a request to ``name``; without one, that of the only name. Raises :class:`UserError`."""
         if name is None or name == "":
             if len(self.by_name) != 1:
-                raise UserError("say which model: several are served", remedy=f"\"model\": one of {', '.join(sorted(self.by_name))}")
+                raise UserError("say which model: several are served", remedy=f'"model": one of {", ".join(sorted(self.by_name))}')
             name = next(iter(self.by_name))
         if name not in self.by_name:
             raise UserError("there is no such model", remedy=did_you_mean(str(name)[:64], self.by_name))
