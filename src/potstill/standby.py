@@ -39,10 +39,20 @@ def told(path: Path) -> dict[str, Any]:
         raise UserError("this file holds no teacher", place=str(path), remedy="write what stands under `teacher:` in a recipe")
     if section.get("adapt"):
         raise UserError("this teacher is adapted first", place=str(path), remedy="name the run's folder, where the adapted one is known")
-    model = section.get("model")
-    if isinstance(model, str) and (path.parent / model).exists():
-        section = {**section, "model": str((path.parent / model).resolve())}
-    return {"teacher": section}
+    return _opened(section, path.parent)
+
+
+def _opened(section: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a section as ``teachers.build:opened`` reads it, its paths taken from ``folder``, an ensemble's members beside it."""
+    whole = {
+        key: str((folder / value).resolve()) if isinstance(value, str) and value and (folder / value).exists() else value for key, value in section.items()
+    }
+    if whole.get("kind") == "callable":
+        whole.setdefault("folder", str(folder.resolve()))
+    members = [_opened(member, folder) for member in section.get("members") or () if isinstance(member, dict)]
+    if members:
+        whole["members"] = [member["teacher"] for member in members]
+    return {"teacher": whole, "members": members}
 
 
 def _of_run(run: Path) -> dict[str, Any]:

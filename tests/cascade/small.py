@@ -18,7 +18,8 @@ PROBED = [{"text": "one two"}, {"text": "five"}]
 
 def bundle(folder, *, temperature=1.0, table=TABLE, source=artifact, rows=PROBED):
     """Write a whole bundle into ``folder``; return it."""
-    made = source(folder.with_name(f"{folder.name}-source"), temperature=temperature, **({} if source is not artifact else {"table": table}))
+    more = {"table": table} if source is artifact else {}
+    made = source(folder.with_name(f"{folder.name}-source"), temperature=temperature, **more)
     predictor = Predictor.open(made)
     write(
         folder, Artifact(made, "fp32", storage.size_of(made), storage.sha256_folder(made)), facts=FACTS, calibration={"temperature": temperature},

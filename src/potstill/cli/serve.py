@@ -19,7 +19,9 @@ from .ship import bundle_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-Bundles = Annotated[list[str], typer.Argument(metavar="BUNDLE...", help="Bundles, or the runs that made them; NAME=BUNDLE gives one a name.", show_default=False)]
+Bundles = Annotated[
+    list[str], typer.Argument(metavar="BUNDLE...", help="Bundles, or the runs that made them; NAME=BUNDLE gives one a name.", show_default=False)
+]
 Policies = Annotated[list[str] | None, typer.Option("--policy", metavar="[NAME=]FILE", help="A bundle's cascade policy.", show_default=False)]
 Teachers = Annotated[
     list[str] | None,

@@ -16,7 +16,7 @@ from .. import __version__
 from . import shapes
 from .answering import Answering
 from .behind import Teacher
-from .door import Door, Note, body_of, log, unless_gone
+from .door import Door, Note, Receive, Scope, Send, body_of, log, unless_gone
 from .measures import CONTENT_TYPE, Measures
 from .models import Aliases, Model, open_model
 from .scheduler import Scheduler
@@ -100,7 +100,21 @@ def _routes(serving: Serving) -> list[Route]:
         ("GET", "/v1/admin/aliases", _aliases(serving)), ("POST", "/v1/admin/aliases/{name}", _swap(serving)),
         ("POST", "/v1/admin/aliases/{name}/weights", _weights(serving)), ("POST", "/v1/admin/aliases/{name}/back", _back(serving)),
     )  # fmt: skip
-    return [Route(path, handler, methods=[method]) for method, path, handler in table]
+    return [Route(path, _Place(method, handler)) for method, path, handler in table]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A handler as an ASGI application, for one method: any other is told which one, in the request's protocol."""
+
+    method: str
+    handler: Handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != self.method and (scope["method"], self.method) != ("HEAD", "GET"):
+            raise Wrong(405, "this is not done here", f"use {self.method}", headers={"allow": self.method})
+        response = await self.handler(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 async def _live(request: Request) -> Response:

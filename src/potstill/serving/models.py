@@ -13,7 +13,7 @@ import numpy as np
 from ..bundle import read as papers
 from ..bundle.verify import verify
 from ..cascade import policy as policies
-from ..errors import ProblemsError, UserError
+from ..errors import Problem, ProblemsError, UserError
 from ..lookup import did_you_mean
 from .predictor import Predictor
 from .preprocess import Item
@@ -68,7 +68,8 @@ def open_model(path: Path, *, policy: Path | None = None, batch: int | None = No
     """
     predictor = Predictor.open(path)
     if problems := verify(path, lambda folder: predictor):
-        raise WrongBundle(f"{path} is not as it was shipped", problems)
+        placed = [Problem(p.place if p.place.startswith(str(path)) else f"{path}, {p.place}", p.message, p.remedy) for p in problems]
+        raise WrongBundle(f"{path} is not as it was shipped", placed)
     digest = papers.digest(papers.manifest(path))
     rule = None if policy is None else policies.read(policy, bundle=digest)
     rows = [{name: str(probe.fields[name]) for name in predictor.fields} for probe in papers.read(path).probes.probes if probe.name.startswith("validation")]
