@@ -90,9 +90,12 @@ def serving(*arguments, folder, ready=True, env=()):
     try:
         yield server.start(ready)
     finally:
-        if server.process.poll() is None:
-            server.process.kill()
-        server.process.wait()
-        server.reader.join(5)
+        try:
+            server.stop(seconds=20)
+        finally:
+            if server.process.poll() is None:
+                server.process.kill()
+            server.process.wait()
+            server.reader.join(15)
         server.process.stdout.close()
         server.process.stderr.close()

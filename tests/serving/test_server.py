@@ -370,7 +370,7 @@ from pathlib import Path
 
 def answer(rows):
     if Path(os.environ["MOOD"]).read_text() == "slow":
-        time.sleep(30)
+        time.sleep(6)
     if Path(os.environ["MOOD"]).read_text() == "dies":
         os._exit(1)
     Path(os.environ["CALLS"]).open("a").write("".join(json.dumps(row) + chr(10) for row in rows))

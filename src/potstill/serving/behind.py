@@ -156,7 +156,9 @@ class Aside:
             if self.process is not None and self.process.returncode is None:
                 return
             pipe = asyncio.subprocess.PIPE
-            self.process = await asyncio.create_subprocess_exec(*self.command, stdin=pipe, stdout=pipe, limit=LINE, env=self.env)
+            # A session of its own: Ctrl-C is the server's to hear, and requests that it drains may still need their teacher.
+            own = {"limit": LINE, "env": self.env, "start_new_session": True}
+            self.process = await asyncio.create_subprocess_exec(*self.command, stdin=pipe, stdout=pipe, **own)
             assert self.process.stdout is not None
             first = await self.process.stdout.readline()
             if not first:
