@@ -15,6 +15,8 @@ from .measures import Measures
 from .models import Model
 from .scheduler import Row, Scheduler
 
+SHARE = 0.9  # of the time that a request has left: a teacher that does not answer leaves some to tell the student's answer in
+
 
 class Refused(Exception):
     """Rows had to be passed on and could not be, and the policy would rather say nothing; the argument is the reason."""
@@ -73,7 +75,7 @@ class Answering:
         flags: dict[int, str] = {}
         if places:
             asked = time.monotonic()
-            said, flags = await self._pass_on(alias, model, rows, places, within_s - (asked - began))
+            said, flags = await self._pass_on(alias, model, rows, places, SHARE * (within_s - (asked - began)))
             seconds["teacher"] = time.monotonic() - asked
         predictions = self._predictions(model, scored.scores, sure, said, flags)
         self._count(alias, model, predictions, seconds, len(said))

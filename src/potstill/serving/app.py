@@ -240,12 +240,22 @@ def _swap(serving: Serving) -> Handler:
                 opened = await asyncio.to_thread(open_model, Path(bundle), policy=None if policy is None else Path(policy), batch=serving.settings.batch)
             except Exception as error:  # whatever it is, what is served stays as it was
                 raise Wrong(400, f"this bundle can't be served: {str(error).splitlines()[0][:300]}") from error
+            _same_labels(serving, name, opened)
             serving.aliases.put(name, opened, float(weight))
             _tidy(serving)
         log("swapped", model=name, served=serving.aliases.told()[name])
         return _json(serving.aliases.told())
 
     return swap
+
+
+def _same_labels(serving: Serving, name: str, opened: Model) -> None:
+    """Raise :class:`Wrong` for a bundle of other labels than the teacher behind this name answers in the order of."""
+    if name not in serving.teachers or name not in serving.aliases.by_name:
+        return
+    now = serving.aliases.by_name[name].models[0][0].predictor
+    if (now.kind, now.labels) != (opened.predictor.kind, opened.predictor.labels):
+        raise Wrong(400, "this bundle has other labels than the teacher behind this name", "serve it under another name")
 
 
 def _weights(serving: Serving) -> Handler:

@@ -21,6 +21,7 @@ from ..errors import UserError
 HOUR = 3600.0
 FAILURES, PAUSE_S, LONGEST_S = 5, 5.0, 60.0  # so many failures in a row, and it is left alone for a while; twice as long each time
 LINE = 64_000_000  # bytes that an answer may have
+MOST_OWED = 64  # questions that a teacher may have before it: whoever gave up on one has not taken it back
 
 
 class Unanswered(Exception):
@@ -102,7 +103,8 @@ class Behind:
     async def ask(
         self, rows: Sequence[Mapping[str, str]], width: int, within_s: float, limits: Limits
     ) -> tuple[list[np.ndarray | None], list[str]]:  # fmt: skip
-        """Return for each row the teacher's scores, or None and the reason: no_teacher, rate_limit, budget, timeout, unreachable, no_answer."""
+        """Return for each row the teacher's scores, or None and the reason: no_teacher, rate_limit, budget, timeout,
+        unreachable, busy, no_answer."""
         if self.teacher is None:
             return [None] * len(rows), ["no_teacher"] * len(rows)
         if self.breaker.open:
@@ -149,6 +151,7 @@ class Aside:
     numbers: Any = field(default_factory=itertools.count)
     starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     reader: asyncio.Task[None] | None = None
+    owed: int = 0
 
     async def start(self) -> None:
         """Start the process and wait until it is ready. Raises :class:`UserError` with its last words where it ends instead."""
@@ -157,8 +160,10 @@ class Aside:
                 return
             pipe = asyncio.subprocess.PIPE
             # A session of its own: Ctrl-C is the server's to hear, and requests that it drains may still need their teacher.
-            own = {"limit": LINE, "env": self.env, "start_new_session": True}
-            self.process = await asyncio.create_subprocess_exec(*self.command, stdin=pipe, stdout=pipe, **own)
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command, stdin=pipe, stdout=pipe, limit=LINE, env=self.env, start_new_session=True
+            )  # fmt: skip
+            self.owed = 0
             assert self.process.stdout is not None
             first = await self.process.stdout.readline()
             if not first:
@@ -173,9 +178,12 @@ class Aside:
             raise Unanswered("unreachable") from error
         assert self.process is not None
         assert self.process.stdin is not None
+        if self.owed >= MOST_OWED:
+            raise Unanswered("busy")
         number = next(self.numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.waiting[number] = answer
+        self.owed += 1
         try:
             self.process.stdin.write(json.dumps({"id": number, "rows": [dict(row) for row in rows]}).encode() + b"\n")
             await self.process.stdin.drain()
@@ -193,6 +201,7 @@ class Aside:
         with contextlib.suppress(ValueError):  # a line beyond all bounds, or no JSON: it is not to be trusted further
             while line := await process.stdout.readline():
                 found = json.loads(line)
+                self.owed = max(0, self.owed - 1)
                 answer = self.waiting.get(found.get("id"))
                 if answer is not None and not answer.done():
                     answer.set_result(found)

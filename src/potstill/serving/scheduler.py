@@ -89,23 +89,34 @@ class Scheduler:
             raise Busy(max(1, math.ceil(wait)), f"{self.waiting_rows:,} rows wait, {self.max_queue:,} may")
         if wait > self.max_wait_s:
             raise Busy(max(1, math.ceil(wait - self.max_wait_s)), f"the wait is about {wait:.1f} s, {self.max_wait_s:g} s is the most")
-        job = Job(model, rows, asyncio.get_running_loop().create_future(), self.clock())
+        loop = asyncio.get_running_loop()
+        job = Job(model, rows, loop.create_future(), self.clock())
         self.waiting.append(job)
         self.waiting_rows += len(rows)
         self._start()
+        late = loop.call_later(self.max_wait_s, self._too_late, job)
         try:
             return await job.answer
         except asyncio.CancelledError:
             job.gone = True
             self._forget(job)
             raise
+        finally:
+            late.cancel()
 
-    def _forget(self, job: Job) -> None:
+    def _too_late(self, job: Job) -> None:
+        """Tell a job that still waits that it waited long enough; no-op for one that runs."""
+        if self._forget(job) and not job.answer.done():
+            job.answer.set_exception(Busy(max(1, math.ceil(self._expected_wait())), f"waited {self.max_wait_s:g} s, the most that may be"))
+
+    def _forget(self, job: Job) -> bool:
+        """Take a job out of the queue; return whether it stood there."""
         try:
             self.waiting.remove(job)
         except ValueError:  # it runs, or has run
-            return
+            return False
         self.waiting_rows -= len(job.rows)
+        return True
 
     def _expected_wait(self) -> float:
         """Return how long a new row would wait: what is before it, by what rows have taken lately."""
@@ -119,29 +130,20 @@ class Scheduler:
 
     def _start(self) -> None:
         while self.waiting and len(self.running) < self.workers:
-            batch = self._next()
-            if batch:
-                self._run(batch)
+            self._run(self._next())
 
     def _next(self) -> list[Job]:
-        """Take the first job, and later ones of its model as long as all fit one batch; those that waited too long are told so."""
-        first: Job | None = None
-        taken: list[Job] = []
-        size = 0
-        now = self.clock()
-        for job in list(self.waiting):
-            if now - job.since > self.max_wait_s:
-                self._forget(job)
-                if not job.answer.done():
-                    job.answer.set_exception(Busy(1, f"waited {now - job.since:.1f} s, {self.max_wait_s:g} s is the most"))
-                continue
-            if first is None or (job.model is first.model and size + len(job.rows) <= first.model.batch):
-                first = first or job
-                self._forget(job)
-                taken.append(job)
-                size += len(job.rows)
+        """Take the first job, and later ones of its model as long as all fit one batch."""
+        first = self.waiting[0]
+        taken, size = [first], len(first.rows)
+        for job in list(self.waiting)[1:]:
             if size >= first.model.batch:
                 break
+            if job.model is first.model and size + len(job.rows) <= first.model.batch:
+                taken.append(job)
+                size += len(job.rows)
+        for job in taken:
+            self._forget(job)
         return taken
 
     def _run(self, jobs: list[Job]) -> None:
@@ -161,6 +163,11 @@ class Scheduler:
 
     def _settle(self, jobs: list[Job], finished: asyncio.Future[Any], began: float) -> None:
         error = asyncio.CancelledError() if finished.cancelled() else finished.exception()
+        if error is not None and len(jobs) > 1:  # one of them is to blame, and the others must not suffer from its company
+            for job in jobs:
+                if not job.answer.done():
+                    self._run([job])
+            return
         if error is not None:
             for job in jobs:
                 if not job.answer.done():

@@ -1,0 +1,102 @@
+"""Names and weights: who gets which request, and the way back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from potstill.errors import UserError
+from potstill.serving.models import Aliases, WrongBundle, open_model
+from potstill.serving.tuning import tune
+from tests.cascade.small import bundle
+
+
+def model(name):
+    return SimpleNamespace(digest=name * 16, path=name, batch=1, policy=None)
+
+
+def shares(aliases, count=4000):
+    found = Counter(aliases.route("a")[1].path for _ in range(count))
+    return {name: round(n / count, 1) for name, n in found.items()}
+
+
+@pytest.fixture
+def aliases():
+    made = Aliases()
+    made.random.seed(0)
+    made.put("a", model("aaaa"))
+    return made
+
+
+def test_a_canary_gets_its_share_and_the_others_the_rest(aliases):
+    assert shares(aliases) == {"aaaa": 1.0}
+    aliases.put("a", model("bbbb"), 0.3)
+    assert shares(aliases) == {"aaaa": 0.7, "bbbb": 0.3}
+    aliases.put("a", model("cccc"), 0.5)
+    assert [round(weight, 3) for _, weight in aliases.by_name["a"].models] == [0.35, 0.15, 0.5]
+    aliases.weigh("a", {"bbbb": 1})
+    assert shares(aliases) == {"bbbb": 1.0}
+    aliases.back("a")
+    assert [round(weight, 3) for _, weight in aliases.by_name["a"].models] == [0.35, 0.15, 0.5]
+    aliases.back("a")
+    assert shares(aliases) == {"bbbb": 1.0}
+
+
+def test_a_swap_is_whole_and_a_shadow_gets_nothing(aliases):
+    aliases.put("a", model("bbbb"), 0.0)
+    assert shares(aliases) == {"aaaa": 1.0}
+    aliases.put("a", model("bbbb"), 1.0)
+    assert shares(aliases) == {"bbbb": 1.0}
+    aliases.back("a")
+    assert shares(aliases) == {"aaaa": 1.0}
+
+
+def test_what_can_not_be_is_refused(aliases):
+    for weights in ({"aaaa": -1.0}, {"aaaa": 0.0}, {"aaaa": float("nan")}, {"zzzz": 1.0}, {"aaa": 1.0}, {"": 1.0}, {"aaaa": 1.0, "aaaaa": 1.0}):
+        with pytest.raises(UserError):
+            aliases.weigh("a", weights)
+    with pytest.raises(UserError, match="nothing was served"):
+        aliases.back("a")
+    with pytest.raises(UserError, match="did you mean 'a'|known: a"):
+        aliases.route("b")
+    aliases.put("b", model("bbbb"))
+    with pytest.raises(UserError, match="several are served"):
+        aliases.route(None)
+
+
+def test_a_bundle_is_opened_checked_and_measured(tmp_path):
+    found = open_model(bundle(tmp_path / "b"))
+    assert found.tuned.batch in found.tuned.rows_per_s
+    assert found.row_seconds == pytest.approx(1 / found.tuned.rows_per_s[found.batch])
+    scores = found.run(found.encode([{"text": "one two"}]))
+    np.testing.assert_array_equal(scores, found.predictor.predict([{"text": "one two"}]))
+    sure, passed = found.passes_on(scores)
+    assert (sure > 0.3).all()
+    assert not passed.any()  # no policy: the student answers all
+    (tmp_path / "b" / "extra").write_text("x")
+    with pytest.raises(WrongBundle, match="not as it was shipped"):
+        open_model(tmp_path / "b")
+
+
+class Predicts:
+    """A predictor whose call takes ``fixed`` and ``each`` row."""
+
+    max_batch = None
+
+    def __init__(self, fixed, each):
+        self.fixed, self.each = fixed, each
+
+    def predict(self, rows, batch_size):
+        import time
+
+        time.sleep(self.fixed + self.each * len(rows))
+
+
+def test_rows_share_a_call_only_where_that_is_worth_it():
+    rows = [{"text": "a"}]
+    assert tune(Predicts(0.0, 0.002), rows, seconds=0.05).batch == 1
+    assert tune(Predicts(0.004, 0.0002), rows, seconds=0.05).batch > 1
+    assert tune(Predicts(0.004, 0.0002), rows, batch=5, seconds=0.05).batch == 5
