@@ -56,9 +56,16 @@ def _opened(section: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _of_run(run: Path) -> dict[str, Any]:
-    """Return a run's teacher as it labelled: adapted, in the precision that was chosen. Its stages are found, nothing is made anew."""
+    """Return a run's teacher as it labelled: adapted, in the precision that was chosen. Raises :class:`UserError` where its stages are not
+    found: a server's start is no time to train a teacher."""
+
+    def refuse(record: dict[str, Any]) -> None:
+        if record["event"] == "stage.start":
+            remedy = "run it again here: `potstill run` makes what is missing"
+            raise UserError(f"what the run made for its teacher is not on this machine ({record['title']})", place=str(run), remedy=remedy)
+
     recipe = load("potstill.recipe.load:load")(run / "recipe.yaml")
-    with load("potstill.workspace:open_workspace")(recipe, run, RunLog(), offline=True, fresh=False) as work:
+    with load("potstill.workspace:open_workspace")(recipe, run, RunLog(listeners=[refuse]), offline=True, fresh=False) as work:
         ready = load("potstill.steps.teach:adapt")(work, load("potstill.steps.data:prepare")(work)).ready
         found: dict[str, Any] = ready.told()
     return found
