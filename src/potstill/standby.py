@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import yaml
 
 from . import storage
 from .errors import PotstillError, UserError
@@ -31,8 +32,8 @@ def told(path: Path) -> dict[str, Any]:
     if path.is_dir():
         return _of_run(path)
     try:
-        section = load("yaml:safe_load")(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        section = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"the teacher can't be read: {error}", place=str(path), remedy="name a run's folder, or a YAML file") from error
     section = section.get("teacher", section) if isinstance(section, dict) else section
     if not isinstance(section, dict):

@@ -60,7 +60,7 @@ def test_what_can_not_be_is_refused(aliases):
             aliases.weigh("a", weights)
     with pytest.raises(UserError, match="nothing was served"):
         aliases.back("a")
-    with pytest.raises(UserError, match="did you mean 'a'|known: a"):
+    with pytest.raises(UserError, match=r"did you mean 'a'|known: a"):
         aliases.route("b")
     aliases.put("b", model("bbbb"))
     with pytest.raises(UserError, match="several are served"):

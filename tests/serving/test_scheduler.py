@@ -116,7 +116,7 @@ def test_a_wait_that_is_foreseen_is_refused_at_once():
         tasks = [asyncio.ensure_future(scheduler.submit(model, rows("a"))) for _ in range(3)]
         await asyncio.sleep(0)
         began = time.monotonic()
-        with pytest.raises(Busy, match="the wait is about 0.4 s"):
+        with pytest.raises(Busy, match=r"the wait is about 0\.4 s"):
             await scheduler.submit(model, rows("b"))
         assert time.monotonic() - began < 0.05
         await asyncio.gather(*tasks, return_exceptions=True)

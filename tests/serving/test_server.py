@@ -16,6 +16,7 @@ from tests.cascade.small import bundle, jsonl, labelled
 from tests.serving.graphs import LABELS, artifact
 from tests.serving.live import serving
 from tests.serving.slow import slow
+from tests.serving.test_labels import many
 
 SECRET = "sk-do-not-print-this"
 
@@ -26,12 +27,15 @@ def folder(tmp_path_factory):
     bundle(made / "tickets")
     bundle(made / "pairs", source=lambda place, temperature: artifact(place, fields=("text", "text_pair")), rows=[{"text": "a", "text_pair": "b"}])
     bundle(made / "slow", source=slow)
+    bundle(made / "sets", source=lambda place, temperature: many(place))
     return made
 
 
 @pytest.fixture(scope="module")
 def server(folder):
-    with serving(folder / "tickets", f"two={folder / 'pairs'}", "--max-body", 200_000, "--max-rows", 50, "--max-chars", 5_000, folder=folder) as running:
+    with serving(
+        folder / "tickets", f"two={folder / 'pairs'}", folder / "sets", "--max-body", 200_000, "--max-rows", 50, "--max-chars", 5_000, folder=folder
+    ) as running:
         yield running
 
 
@@ -78,7 +82,7 @@ def test_it_speaks_the_open_inference_protocol(client):
 
 
 def test_it_speaks_openais_shapes(client):
-    assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["tickets", "two"]
+    assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["sets", "tickets", "two"]
     native = client.post("/v1/predict", json={"model": "tickets", "inputs": ["five"]}).json()["predictions"][0]
     messages = [{"role": "system", "content": "classify"}, {"role": "user", "content": "x"}, {"role": "user", "content": [{"type": "text", "text": "five"}]}]
     chat = client.post("/v1/chat/completions", json={"model": "tickets", "messages": messages}).json()
@@ -92,6 +96,21 @@ def test_it_speaks_openais_shapes(client):
     events = [line.removeprefix("data: ") for line in stream.text.split("\n\n") if line]
     assert json.loads(events[0])["choices"][0]["delta"]["content"] == native["label"]
     assert events[-1] == "[DONE]"
+
+
+def test_a_model_of_any_number_of_labels_tells_lists(folder, client):
+    predictor = Predictor.open(folder / "sets")
+    rows = [{"text": "one two"}, {"text": ""}, {"text": "five"}]
+    told = predictor.decide(predictor.predict(rows))
+    found = client.post("/v1/predict", json={"model": "sets", "inputs": rows}).json()["predictions"]
+    assert [one["labels"] for one in found] == told
+    assert "label" not in found[0]
+    assert "score" not in found[0]
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [3], "data": [row["text"] for row in rows]}
+    outputs = client.post("/v2/models/sets/infer", json={"inputs": [tensor]}).json()["outputs"]
+    assert [json.loads(text) for text in outputs[0]["data"]] == told
+    chat = client.post("/v1/chat/completions", json={"model": "sets", "messages": [{"role": "user", "content": ""}]}).json()
+    assert chat["choices"][0]["message"]["content"] == ", ".join(told[1])
 
 
 WRONG = [
@@ -462,6 +481,28 @@ def test_limits_of_rate_and_dollars_are_kept(folder, tmp_path, cascade):
         found = client.post("/v1/predict", json={"inputs": texts}).json()["predictions"]
         assert sum(one["served_by"] == "teacher" for one in found) == 3
         assert {one.get("flag") for one in found} == {None, "budget"}
+
+
+def test_a_policy_for_sets_of_labels_and_conformal_sets_are_served(folder, tmp_path):
+    from potstill.cascade.policy import write
+    from potstill.cascading import Asked, fit
+
+    sets, tickets = folder / "sets", folder / "tickets"
+    texts = [{"text": row["text"]} for row in labelled(tickets, 800)]
+    predictor = Predictor.open(sets)
+    gold = [{**row, "labels": labels} for row, labels in zip(texts, predictor.decide(predictor.predict(texts)))]
+    fresh = [row["text"] for row in labelled(tickets, 50, seed=20)]
+    gold = [{**row, "labels": []} if i % 9 == 0 else row for i, row in enumerate(gold)]
+    write(tmp_path / "sets.json", fit(sets, Asked(risk=0.3), data=jsonl(tmp_path / "s.jsonl", gold)))
+    conformal = fit(tickets, Asked(risk=0.05, coverage=0.9, per_label=True), data=jsonl(tmp_path / "t.jsonl", labelled(tickets, 1500)))
+    write(tmp_path / "tickets.json", conformal)
+    arguments = ("--policy", f"sets={tmp_path / 'sets.json'}", "--policy", f"tickets={tmp_path / 'tickets.json'}")
+    with serving(sets, tickets, *arguments, folder=tmp_path) as running, running.client() as client:
+        assert client.post("/v1/predict", json={"model": "sets", "inputs": texts[:50]}).status_code == 200
+        for one in client.post("/v1/predict", json={"model": "tickets", "inputs": fresh}).json()["predictions"]:
+            assert one["set"] == [label for label, p in one["scores"].items() if p >= conformal.sets.level - 1e-6]
+            kept = one["confidence"] > conformal.by_label[one["label"]].threshold
+            assert one.get("flag") == (None if kept else "no_teacher")
 
 
 def test_a_policy_of_another_bundle_is_not_served(folder, tmp_path, cascade):

@@ -90,10 +90,9 @@ def _curve(policy: Policy) -> Html | None:
     rule = policy["rule"]
     told = "Of the calibration rows that are kept, how many are wrong, as ever more of the least sure are passed on."
     desc = f"{told} Chosen: {_percent(rule['passed_on'])} passed on. Allowed: {_percent(policy['risk'])}."
-    caption = (
-        "The line is what was seen, the bars its 95 % interval at each place by itself. The choice lies to the right of where the line meets the limit: "
-        "there the upper bound meets it, at the stated confidence."
-    )
+    caption = "The line is what was seen, the bars its 95 % interval at each place by itself."
+    if not _keeps_nothing(policy):
+        caption += " The choice lies to the right of where the line meets the limit: there the upper bound does, at the stated confidence."
     drawn = plots.drawn("risk", lambda width, key, look: _draw(policy, width, key, look, desc))
     return section("risk", "Risk against share passed on", figure(*drawn, caption=caption), lead=told)
 
