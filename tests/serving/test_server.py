@@ -7,17 +7,20 @@ import signal
 import socket
 import threading
 import time
+from http.client import HTTPConnection
 
 import numpy as np
 import pytest
 
 from potstill.serving.predictor import Predictor
 from tests.cascade.small import bundle, jsonl, labelled
+from tests.cli.conftest import potstill
 from tests.serving.graphs import LABELS, artifact
 from tests.serving.live import serving
 from tests.serving.slow import slow
 from tests.serving.test_labels import many
 
+__all__ = ["potstill"]
 SECRET = "sk-do-not-print-this"
 
 
@@ -169,6 +172,26 @@ def test_metrics_part_the_time_and_hold_no_input(client):
     assert 'potstill_rows_total{model="tickets",served_by="student"}' in text
     assert "potstill_queue_rows 0.0" in text
     assert "private" not in text
+
+
+def test_an_answer_does_not_wait_for_the_clients_acknowledgment(server):
+    """Nagle's algorithm on one side and delayed ACKs on the other would make it 40 ms each."""
+    connection = HTTPConnection(server.url.removeprefix("http://"), timeout=10)
+    took = []
+    for _ in range(60):
+        began = time.perf_counter()
+        connection.request("POST", "/v1/predict", json.dumps({"model": "tickets", "inputs": ["a"]}), {"content-type": "application/json"})
+        connection.getresponse().read()
+        took.append(time.perf_counter() - began)
+    connection.close()
+    assert np.quantile(took, 0.25) < 0.03
+
+
+def test_an_address_that_is_taken_is_a_users_error(server, folder, potstill):
+    port = server.url.rpartition(":")[2]
+    done = potstill("serve", folder / "tickets", "--port", port)
+    assert done.code == 2
+    assert "can't be had" in done.err
 
 
 def test_torch_scipy_and_pyarrow_are_not_in_the_process_and_it_ends_with_0(folder):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import uvicorn
@@ -46,15 +47,11 @@ async def _serve(
         inside.door, host=settings.host, port=settings.port, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none",
         timeout_graceful_shutdown=max(1, round(settings.drain_s)), backlog=1024,
     )  # fmt: skip
-    try:
-        socket = config.bind_socket()
-    except SystemExit as error:  # uvicorn's way to say that the address is taken
-        raise UserError("this address can't be had", place=f"{settings.host}:{settings.port}", remedy="choose another --port, or --host") from error
-    server = _Uvicorn(config)
+    server, listener = _Uvicorn(config), _bound(settings.host, settings.port)
     _on_signals(server, inside)
-    running = asyncio.create_task(server.serve(sockets=[socket]))
+    running = asyncio.create_task(server.serve(sockets=[listener]))
     opening = asyncio.create_task(_open(inside, served, list(asides.values())))
-    say(f"listening on http://{settings.host}:{socket.getsockname()[1]}; not ready yet: opening {', '.join(one.name for one in served)}")
+    say(f"listening on http://{_shown(settings.host)}:{listener.getsockname()[1]}; not ready yet: opening {', '.join(one.name for one in served)}")
     try:
         await asyncio.wait({running, opening}, return_when=asyncio.FIRST_COMPLETED)
         if opening.done() and not opening.cancelled():
@@ -70,6 +67,29 @@ async def _serve(
         opening.result()  # raises what opening raised
     log("stopped", unanswered=inside.door.inside)
     return DONE
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound. Its protocol is named, for asyncio turns Nagle's algorithm off only where it is: without, each answer
+    would wait 40 ms for the client's delayed ACK (uvicorn's own ``bind_socket`` does not name it). Raises :class:`UserError`."""
+    refused = {"place": f"{host}:{port}", "remedy": "choose another --port, or --host"}
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE)[0]
+    except OSError as error:
+        raise UserError(f"this address can't be had: {error.strerror}", **refused) from error
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+    except OSError as error:
+        made.close()
+        raise UserError(f"this address can't be had: {error.strerror}", **refused) from error
+    made.set_inheritable(False)
+    return made
 
 
 async def _open(inside: Serving, served: Sequence[Served], asides: Sequence[Aside]) -> None:
