@@ -224,4 +224,19 @@ def test_a_student_that_is_wrong_where_it_is_sure_is_not_helped_by_rows():
     found = rule(Judged(np.linspace(1, 0.5, 2000), wrong), risk=0.03, confidence=0.95)
     assert found.threshold == 1.0
     assert found.rows_needed is None
-    assert rows_needed(Judged(np.linspace(1, 0.5, 2000), np.arange(2000) > 300), 0.03, 0.05) > 300
+    few = Judged(np.linspace(1, 0.5, 80), np.arange(80) > 40)
+    assert rows_needed(few, (), 0.03, 0.05) > 160
+
+
+def test_rows_needed_are_enough_in_four_of_five_draws():
+    """Where the first step failed by bad luck, and where there were too few rows for it."""
+    random = np.random.default_rng(0)
+
+    def drawn(n):
+        rank = random.random(n)
+        return Judged(1 - rank / 2, random.random(n) < 0.01 + 0.1 * rank)
+
+    failed = next(found for found in (rule(drawn(400), risk=0.03, confidence=0.95) for _ in range(1000)) if found.threshold == 1.0 and found.rows_needed)
+    assert failed.rows_needed > 400
+    needed = 3 * failed.rows_needed  # one draw's estimate is as lucky as the draw
+    assert np.mean([rule(drawn(needed), risk=0.03, confidence=0.95).threshold < 1 for _ in range(60)]) > 0.6

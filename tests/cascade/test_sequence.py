@@ -117,4 +117,29 @@ def test_groups_widen_the_bound_and_few_of_them_prove_nothing():
     groups = np.repeat(np.arange(600), 5)
     together = walk(sure, wrong, risk=RISK, alpha=ALPHA, groups=groups).chosen
     assert together.kept <= alone.kept
-    assert walk(sure, wrong, risk=RISK, alpha=ALPHA, groups=np.arange(3000) % 20).chosen is None
+    assert walk(sure, wrong, risk=RISK, alpha=ALPHA, groups=np.arange(3000) % 20).steps == ()
+
+
+def test_a_walk_over_groups_begins_where_enough_of_them_are_kept():
+    sure = np.linspace(1, 0.5, 4000)
+    groups = np.arange(4000) // 10  # the surest rows are of few groups
+    first = walk(sure, np.zeros(4000, bool), risk=RISK, alpha=ALPHA, groups=groups).steps[0]
+    assert first.kept >= 10 * rows_for(0, RISK, ALPHA)
+    assert first.certified
+    alone = walk(sure, np.zeros(4000, bool), risk=RISK, alpha=ALPHA, groups=np.arange(4000)).steps
+    assert alone[0].kept == walk(sure, np.zeros(4000, bool), risk=RISK, alpha=ALPHA).steps[0].kept
+
+
+def test_a_policy_over_groups_misses_no_more_often_than_promised():
+    """Groups that are wrong as one, at the edge: 3 % of the surest 58 %."""
+    from potstill.evaluation.statistics import clopper_pearson
+
+    random = np.random.default_rng(0)
+    missed = []
+    for _ in range(300):
+        rank = np.repeat(random.random(400), 5)  # a group's rows are as sure as each other, and as wrong
+        power = np.log(RISK / 0.12) / np.log(0.58)
+        wrong = np.repeat(random.random(400) < 0.12 * (power + 1) * rank[::5] ** power, 5)
+        chosen = walk(1 - (rank + random.random(2000) * 1e-6) / 2, wrong, risk=RISK, alpha=ALPHA, groups=np.repeat(np.arange(400), 5)).chosen
+        missed.append(chosen is not None and 2 * (1 - chosen.threshold) > 0.58)
+    assert clopper_pearson(int(sum(missed)), len(missed), 0.01)[0] <= ALPHA

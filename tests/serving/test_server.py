@@ -158,6 +158,12 @@ def test_a_body_without_a_length_is_stopped_where_it_grows_too_large(client):
     assert client.post("/v1/predict", content=parts()).status_code == 413
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/nowhere", "/v1/admin/aliases/x"])
+def test_who_still_sends_when_refused_is_told_why(client, path):
+    for _ in range(10):
+        assert client.post(path, content=b"a" * 3_000_000).status_code in (413, 404)
+
+
 def test_a_request_keeps_its_number_and_an_odd_one_gets_another(client):
     assert client.get("/v1/models", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     assert client.get("/v1/models", headers={"x-request-id": "a b\t{}"}).headers["x-request-id"] != "a b\t{}"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..evaluation.statistics import clopper_pearson, rows_needed_share
+from ..evaluation.statistics.intervals import cautious_effect
 from . import conformal
 from .policy import Place, Rule, Sets, Tried
-from .sequence import NOTHING, Walk, counts, rows_for, walk
+from .sequence import NOTHING, Walk, rows_for, walk
 
 TWO_SIDED = 0.025  # each end of an interval that describes, 95 % together
 PRIOR = 0.5  # of a mistake, beside those that were seen: where none was, the share is not taken for 0
@@ -70,7 +71,7 @@ def sets(probabilities: np.ndarray, gold: np.ndarray, coverage: float) -> Sets:
 def _rule(rows: Judged, found: Walk, risk: float, alpha: float) -> Rule:
     tried = tuple(Tried(threshold=s.threshold, kept=s.kept, wrong=s.wrong, bound=s.bound, certified=s.certified) for s in found.steps)
     if found.chosen is None:
-        needed = rows_needed(rows, risk, alpha)
+        needed = rows_needed(rows, tried, risk, alpha)
         return Rule(threshold=NOTHING, bound=None, rows_needed=needed, tried=tried, **_described(len(rows), 0, 0))
     chosen = found.chosen
     return Rule(threshold=chosen.threshold, bound=chosen.bound, tried=tried, **_described(len(rows), chosen.kept, chosen.wrong))
@@ -83,25 +84,27 @@ def _described(n: int, kept: int, wrong: int) -> dict[str, Any]:
     return {"n": n, "kept": kept, "wrong": wrong, "passed_on": share, "passed_on_low": min(low, share), "passed_on_high": max(high, share)}
 
 
-def rows_needed(rows: Judged, risk: float, alpha: float) -> int | None:
-    """Return the calibration rows with which, at 80 %, something would be certified, were the shares those seen; never under those that can.
+def rows_needed(rows: Judged, tried: Sequence[Tried], risk: float, alpha: float) -> int | None:
+    """Return the calibration rows with which, at 80 %, the first step would be certified, were its share of mistakes the one seen.
 
-    None where the surest answers are wrong as often as ``risk``, or more. The best of the places at which so many rows can be cut.
+    Never fewer than can certify anything, nor than there are. None where the surest answers are wrong as often as ``risk``, or more.
+    Where there are too few rows for a first step, the best of the places at which they can be cut stands for it.
     """
-    least = rows_for(0, risk, alpha)
+    least = max(rows_for(0, risk, alpha), len(rows) + 1)
     if len(rows) < 2:
         return least
     order = np.argsort(-rows.confidence, kind="stable")
-    mistakes = np.cumsum(rows.wrong[order])
-    places = sorted({*counts(len(rows), risk, alpha), *(max(1, len(rows) * k // 10) for k in range(1, 11))})
+    wrong, groups = rows.wrong[order], None if rows.groups is None else rows.groups[order]
+    places = [tried[0].kept] if tried else sorted({max(1, len(rows) * k // 10) for k in range(1, 11)})
     found = []
     for kept in places:
-        share = (float(mistakes[kept - 1]) + PRIOR) / (kept + 2 * PRIOR)
-        needed = rows_needed_share(share=share, most=risk, alpha=alpha) if share < risk else None
+        share = (float(wrong[:kept].sum()) + PRIOR) / (kept + 2 * PRIOR)
+        effect = 1.0 if groups is None else cautious_effect(wrong[:kept].astype(float), np.unique(groups[:kept], return_inverse=True)[1], alpha)
+        needed = rows_needed_share(share=share, most=risk, alpha=alpha, design_effect=effect) if share < risk else None
         if needed is not None:
             found.append(math.ceil(needed * len(rows) / kept))
-    if not found:
-        return least if least > len(rows) and not mistakes[places[0] - 1] else None
+    if not found:  # so few rows that not even none wrong would be under the risk: there is nothing to go by
+        return least if not tried and not wrong[: places[-1] // 2].any() else None
     return max(least, min(found))
 
 

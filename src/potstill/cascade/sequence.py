@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..evaluation.statistics import clopper_pearson, grouped_share
-from ..evaluation.statistics.intervals import MIN_GROUPS
+from ..evaluation.statistics.intervals import MIN_GROUPS, group_size
 from ..evaluation.statistics.special import beta_cdf
 
 NOTHING = 1.0  # the threshold that no confidence exceeds: all is passed on
@@ -99,7 +99,7 @@ def walk(confidence: np.ndarray, wrong: np.ndarray, *, risk: float, alpha: float
     """Return the walk over these rows, each ``confidence`` in [0, 1]. *Shapes:* (n,), (n,) bool, (n,) integers or None.
 
     An answer is kept where its confidence is above the threshold, never at it. Where rows come in groups, the bound is the wider of the
-    cluster-robust one and the exact one on the rows' worth, and at least ``MIN_GROUPS`` groups must be kept.
+    cluster-robust one and the exact one on the rows' worth, and the walk begins where enough groups are kept for either to say anything.
     """
     order = np.argsort(-confidence, kind="stable")
     sure, mistakes = confidence[order], np.concatenate([[0], np.cumsum(wrong[order])])
@@ -107,7 +107,7 @@ def walk(confidence: np.ndarray, wrong: np.ndarray, *, risk: float, alpha: float
     judge = _judge(wrong[order], mistakes, clusters, risk, alpha)
     steps: list[Step] = []
     chosen = None
-    for kept in _distinct(sure, counts(len(sure), risk, alpha)):
+    for kept in _distinct(sure, _places(clusters, len(sure), risk, alpha)):
         threshold = float(sure[kept]) if kept < len(sure) else 0.0
         step = Step(threshold, kept, int(mistakes[kept]), *judge(kept))
         steps.append(step)
@@ -115,6 +115,20 @@ def walk(confidence: np.ndarray, wrong: np.ndarray, *, risk: float, alpha: float
             break
         chosen = step
     return Walk(tuple(steps), chosen)
+
+
+def _places(groups: np.ndarray | None, n: int, risk: float, alpha: float) -> tuple[int, ...]:
+    """Return how many rows the steps keep: :func:`counts`, of rows in groups from where they are worth as many as the first step needs, were
+    each group right or wrong as one, and ``MIN_GROUPS`` of them are there. Nothing of this looks at the answers."""
+    places = counts(n, risk, alpha)
+    if groups is None or not places:
+        return places
+    whole = group_size(np.unique(groups, return_inverse=True)[1])
+    worth = counts(int(n / whole), risk, alpha)
+    if not worth:
+        return ()
+    least = worth[0] * whole
+    return tuple(kept for kept in places if kept >= least and len(np.unique(groups[:kept])) >= MIN_GROUPS)
 
 
 def _distinct(sure: np.ndarray, wanted: tuple[int, ...]) -> list[int]:
@@ -133,8 +147,6 @@ def _judge(wrong: np.ndarray, mistakes: np.ndarray, groups: np.ndarray | None, r
     def clustered(kept: int) -> tuple[float, bool]:
         assert groups is not None
         inside = np.unique(groups[:kept], return_inverse=True)[1]
-        if inside.max(initial=-1) + 1 < MIN_GROUPS:
-            return 1.0, False
         alone, certified = exact(kept)
         together = grouped_share(wrong[:kept], inside, alpha)[1]
         return max(alone, together), certified and together <= risk

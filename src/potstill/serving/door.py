@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import re
@@ -32,6 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")  # of a request: what may be told back and written down
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # for whoever starts and stops servers: no key is asked for
 ADMIN = "/v1/admin/"
+POURED, POUR_S = 16_000_000, 1.0  # bytes and seconds of a refused body that are read nevertheless
 GONE = 499  # the client has left: nobody reads the answer, the log does
 
 
@@ -72,7 +74,7 @@ class Door:
         note = scope["note"] = Note(id, "v2" if scope["path"].startswith("/v2") else "openai" if "completions" in scope["path"] else "native", time.monotonic())
         self.inside += 1
         try:
-            await self._within(scope, receive, _numbered(send, note), note, headers)
+            await self._within(scope, _Body(receive), _numbered(send, note), note, headers)
         finally:
             self.inside -= 1
             took = time.monotonic() - note.began
@@ -80,7 +82,7 @@ class Door:
             self.measures.latency.labels(note.protocol).observe(took)
             self._log(scope, note, took)
 
-    async def _within(self, scope: Scope, receive: Receive, send: Send, note: Note, headers: dict[bytes, bytes]) -> None:
+    async def _within(self, scope: Scope, receive: _Body, send: Send, note: Note, headers: dict[bytes, bytes]) -> None:
         """Answer, and turn whatever goes wrong into a status and a body of the request's protocol."""
         try:
             self._gate(scope["path"], headers)
@@ -96,6 +98,7 @@ class Door:
                 self.measures.cancelled.labels("deadline").inc()
             if note.status:  # the answer has begun: all that can be done is to end it
                 raise
+            await receive.pour_away()
             await reply(send, wrong.status, (V2 if note.protocol == "v2" else NATIVE).error(wrong), wrong.headers)
 
     def _gate(self, path: str, headers: dict[bytes, bytes]) -> None:
@@ -125,6 +128,28 @@ class Door:
             return
         log("request", id=note.id, method=scope["method"], path=scope["path"][:200], protocol=note.protocol, model=note.alias, status=note.status,
             ms=round(1000 * took, 3), **note.more)  # fmt: skip
+
+
+@dataclass
+class _Body:
+    """A request's messages, and whether its body has been read to the end."""
+
+    receive: Receive
+    read: bool = False
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.read = self.read or message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def pour_away(self) -> None:
+        """Read what is left of the body, within bounds: a connection that is closed on a client who still sends is reset, and the client
+        never sees what was wrong."""
+        left = POURED
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POUR_S):
+                while not self.read and left > 0:
+                    left -= len((await self()).get("body", b""))
 
 
 def log(event: str, **data: Any) -> None:
