@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -69,8 +70,10 @@ def test_what_can_not_be_is_refused(aliases):
 
 def test_a_bundle_is_opened_checked_and_measured(tmp_path):
     found = open_model(bundle(tmp_path / "b"))
-    assert found.tuned.batch in found.tuned.rows_per_s
-    assert found.row_seconds == pytest.approx(1 / found.tuned.rows_per_s[found.batch])
+    assert found.tuned.chosen in found.tuned.tried
+    assert {way.batch for way in found.tuned.tried} == {1, 8, 32}
+    assert found.threads == 1  # a graph this small runs on one thread
+    assert found.row_seconds == pytest.approx(1 / found.tuned.chosen.rows_per_s)
     scores = found.run(found.encode([{"text": "one two"}]))
     np.testing.assert_array_equal(scores, found.predictor.predict([{"text": "one two"}]))
     sure, passed = found.passes_on(scores)
@@ -89,14 +92,23 @@ class Predicts:
     def __init__(self, fixed, each):
         self.fixed, self.each = fixed, each
 
-    def predict(self, rows, batch_size):
-        import time
-
+    def predict(self, rows, *, batch_size):
         time.sleep(self.fixed + self.each * len(rows))
 
 
+def chosen(predictor, **more):
+    return tune(lambda threads: predictor(threads), [{"text": "a"}], **{"slots": 1, "seconds": 0.05, **more}).chosen
+
+
 def test_rows_share_a_call_only_where_that_is_worth_it():
-    rows = [{"text": "a"}]
-    assert tune(Predicts(0.0, 0.002), rows, seconds=0.05).batch == 1
-    assert tune(Predicts(0.004, 0.0002), rows, seconds=0.05).batch > 1
-    assert tune(Predicts(0.004, 0.0002), rows, batch=5, seconds=0.05).batch == 5
+    assert chosen(lambda threads: Predicts(0.0, 0.01)).batch == 1
+    assert chosen(lambda threads: Predicts(0.02, 0.0005)).batch > 1
+    assert chosen(lambda threads: Predicts(0.02, 0.0005), batch=5).batch == 5
+
+
+def test_a_call_gets_more_threads_only_where_that_is_worth_it():
+    """Four calls of one thread against one call of four: which is faster depends on how well a call is shared out."""
+    poorly = chosen(lambda threads: Predicts(0.0, 0.02 / threads**0.5), slots=4, threads=(1, 4), batch=1)
+    assert (poorly.threads, poorly.workers) == (1, 4)
+    well = chosen(lambda threads: Predicts(0.0, 0.02 / threads**1.5), slots=4, threads=(1, 4), batch=1)
+    assert (well.threads, well.workers) == (4, 1)

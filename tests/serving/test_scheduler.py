@@ -15,8 +15,8 @@ from potstill.serving.scheduler import Busy, Scheduler
 class Slow:
     """A model that takes ``seconds`` a call and answers each row with its length; a row "bad" breaks the call that it is in."""
 
-    def __init__(self, batch=1, seconds=0.05):
-        self.batch, self.seconds, self.row_seconds = batch, seconds, seconds
+    def __init__(self, batch=1, seconds=0.05, threads=1):
+        self.batch, self.seconds, self.row_seconds, self.threads = batch, seconds, seconds, threads
         self.calls: list[list[str]] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -158,3 +158,18 @@ def test_a_row_that_breaks_a_call_breaks_it_for_its_own_request_alone():
     _, good, bad, also = scenario(work)
     assert (good.scores[0, 0], also.scores[0, 0]) == (1, 3)
     assert isinstance(bad, ValueError)
+
+
+def test_a_call_of_many_threads_takes_the_room_of_as_many_workers():
+    one, many = Slow(seconds=0.1), Slow(seconds=0.1, threads=3)
+
+    async def work(scheduler):
+        tasks = [asyncio.ensure_future(scheduler.submit(model, rows("a"))) for model in (one, many, one, one)]
+        await asyncio.sleep(0.03)
+        assert scheduler.busy == 1  # the second needs the room of three: it waits for the first, and those behind it wait too
+        await asyncio.sleep(0.1)
+        assert scheduler.busy == 3
+        await asyncio.gather(*tasks)
+        assert scheduler.busy == 0
+
+    scenario(work, workers=3)

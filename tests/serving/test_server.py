@@ -207,7 +207,7 @@ def test_torch_scipy_and_pyarrow_are_not_in_the_process_and_it_ends_with_0(folde
         assert running.stop() == 0
         assert json.loads(running.told.read_text()) == []
         assert running.events("opened")[0]["workers"] >= 1
-        assert "rows/s" in running.until("tickets: .* workers of one thread.*").group(0)
+        assert "rows/s" in running.until(r"tickets: \d+ calls at a time, 1 thread a call, batches of \d+ .*rows/s.*").group(0)
 
 
 def test_keys_are_wanted_and_neither_they_nor_inputs_are_written(folder):

@@ -60,7 +60,7 @@ class Serving:
         """Open bundles, one after the other, and be ready. Raises what :func:`models.open_model` does."""
         models = []
         for one in served:
-            model = await asyncio.to_thread(open_model, one.bundle, policy=one.policy, batch=self.settings.batch)
+            model = await asyncio.to_thread(open_model, one.bundle, policy=one.policy, batch=self.settings.batch, slots=self.scheduler.workers)
             self.aliases.put(one.name, model)
             models.append(model)
             log("opened", model=one.name, digest=model.digest[:12], workers=self.scheduler.workers, measured=model.tuned.told())
@@ -237,7 +237,9 @@ def _swap(serving: Serving) -> Handler:
             raise Wrong(400, "this can't be a model's name", "use up to 64 letters, digits, '-', '_' and '.'")
         async with serving.changing:
             try:
-                opened = await asyncio.to_thread(open_model, Path(bundle), policy=None if policy is None else Path(policy), batch=serving.settings.batch)
+                rule = None if policy is None else Path(policy)
+                batch, slots = serving.settings.batch, serving.scheduler.workers
+                opened = await asyncio.to_thread(open_model, Path(bundle), policy=rule, batch=batch, slots=slots)
             except Exception as error:  # whatever it is, what is served stays as it was
                 raise Wrong(400, f"this bundle can't be served: {str(error).splitlines()[0][:300]}") from error
             _same_labels(serving, name, opened)

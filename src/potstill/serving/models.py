@@ -15,7 +15,7 @@ from ..bundle.verify import verify
 from ..cascade import policy as policies
 from ..errors import Problem, ProblemsError, UserError
 from ..lookup import did_you_mean
-from .predictor import Predictor
+from .predictor import SMALL, Predictor, describe
 from .preprocess import Item
 from .tuning import Tuned, tune
 
@@ -41,7 +41,11 @@ class Model:
 
     @property
     def batch(self) -> int:
-        return self.tuned.batch
+        return self.tuned.chosen.batch
+
+    @property
+    def threads(self) -> int:
+        return self.tuned.chosen.threads
 
     @property
     def row_seconds(self) -> float:
@@ -51,7 +55,7 @@ class Model:
         return self.predictor.encode(rows)
 
     def run(self, items: Sequence[Item]) -> np.ndarray:
-        return self.predictor.scores_of(self.predictor.logits_of(items, batch_size=self.tuned.batch))
+        return self.predictor.scores_of(self.predictor.logits_of(items, batch_size=self.tuned.chosen.batch))
 
     def passes_on(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how sure the student is of each row, and which rows its policy passes on. *Shape:* (rows,) each."""
@@ -61,21 +65,28 @@ class Model:
         return sure, np.asarray(~(sure > (self.thresholds[told] if told is not None else self.thresholds[0])))
 
 
-def open_model(path: Path, *, policy: Path | None = None, batch: int | None = None) -> Model:
-    """Open a bundle: every file's hash, the stored probes asked again, its policy if it has one, and how fast it is.
+def open_model(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1) -> Model:
+    """Open a bundle: every file's hash, the stored probes asked again, its policy if it has one, and how it is fast with ``slots`` threads.
 
     Raises :class:`WrongBundle` where something is not as it was shipped, :class:`UserError` for a policy of another bundle.
     """
-    predictor = Predictor.open(path)
+    opened = {1: Predictor.open(path)}
+    predictor = opened[1]
     if problems := verify(path, lambda folder: predictor):
         placed = [Problem(p.place if p.place.startswith(str(path)) else f"{path}, {p.place}", p.message, p.remedy) for p in problems]
         raise WrongBundle(f"{path} is not as it was shipped", placed)
     digest = papers.digest(papers.manifest(path))
     rule = None if policy is None else policies.read(policy, bundle=digest)
     rows = [{name: str(probe.fields[name]) for name in predictor.fields} for probe in papers.read(path).probes.probes if probe.name.startswith("validation")]
-    tuned = tune(predictor, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")], batch=batch)
+
+    def open_with(threads: int) -> Predictor:
+        return opened.setdefault(threads, opened.get(threads) or Predictor.open(path, threads=threads))
+
+    large = (path / describe(path)["model"]).stat().st_size >= SMALL  # what is smaller runs on one thread whatever it is given
+    threads = (1, slots) if large and slots > 1 else (1,)
+    tuned = tune(open_with, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")], slots=slots, threads=threads, batch=batch)
     thresholds = np.zeros(len(predictor.labels)) if rule is None else rule.thresholds(predictor.labels)
-    return Model(path, digest, predictor, tuned, rule, thresholds)
+    return Model(path, digest, opened[tuned.chosen.threads], tuned, rule, thresholds)
 
 
 @dataclass
@@ -157,7 +168,7 @@ class Aliases:
         """Return what is served, for people and for the admin's page."""
         return {
             name: [
-                {"digest": model.digest, "weight": round(weight, 6), "bundle": str(model.path), "batch": model.batch,
+                {"digest": model.digest, "weight": round(weight, 6), "bundle": str(model.path), "batch": model.batch, "threads": model.threads,
                  "policy": None if model.policy is None else model.policy.id}
                 for model, weight in alias.models
             ]

@@ -28,6 +28,10 @@ class Runs(Protocol):
         """How many rows may share a call."""
 
     @property
+    def threads(self) -> int:
+        """How many threads a call keeps busy: so many workers' room it takes."""
+
+    @property
     def row_seconds(self) -> float:
         """How long a row takes a worker, about: measured at the start."""
 
@@ -67,13 +71,14 @@ class Job:
 
 @dataclass
 class Scheduler:
-    """``workers`` calls at a time. See :class:`Settings` for the bounds."""
+    """``workers`` threads' worth of calls at a time. See :class:`Settings` for the bounds."""
 
     workers: int
     max_queue: int
     max_wait_s: float
     waiting: deque[Job] = field(default_factory=deque)
     running: set[asyncio.Future[Any]] = field(default_factory=set)
+    busy: int = 0  # threads
     waiting_rows: int = 0
     running_rows: int = 0
     row_seconds: dict[int, float] = field(default_factory=dict)  # by the model's id, a running mean
@@ -120,16 +125,19 @@ class Scheduler:
 
     def _expected_wait(self) -> float:
         """Return how long a new row would wait: what is before it, by what rows have taken lately."""
-        if len(self.running) < self.workers:
+        if self.busy < self.workers:
             return 0.0
-        ahead = sum(len(job.rows) * self._pace(job.model) for job in self.waiting)
+        ahead = sum(len(job.rows) * self._pace(job.model) * self._room(job.model) for job in self.waiting)
         return ahead / self.workers
+
+    def _room(self, model: Runs) -> int:
+        return min(model.threads, self.workers)
 
     def _pace(self, model: Runs) -> float:
         return self.row_seconds.get(id(model), model.row_seconds)
 
     def _start(self) -> None:
-        while self.waiting and len(self.running) < self.workers:
+        while self.waiting and self.busy + self._room(self.waiting[0].model) <= self.workers:
             self._run(self._next())
 
     def _next(self) -> list[Job]:
@@ -150,12 +158,15 @@ class Scheduler:
         rows = sum(len(job.rows) for job in jobs)
         began = self.clock()
         self.running_rows += rows
+        room = self._room(jobs[0].model)
+        self.busy += room
         work = asyncio.get_running_loop().run_in_executor(self.pool, _work, jobs)
         self.running.add(work)
 
         def done(finished: asyncio.Future[Any]) -> None:
             self.running.discard(work)
             self.running_rows -= rows
+            self.busy -= room
             self._settle(jobs, finished, began)
             self._start()
 

@@ -102,7 +102,7 @@ def _tell(inside: Serving, say: Callable[[str], None]) -> None:
     for name, alias in inside.aliases.by_name.items():
         for model, _ in alias.models:
             policy = "no policy: the student answers all" if model.policy is None else f"policy {model.policy.id}"
-            say(f"{name}: {inside.scheduler.workers} workers of one thread, {model.tuned.told()}; {policy}")
+            say(f"{name}: {model.tuned.chosen.workers} calls at a time, {model.tuned.told()}; {policy}")
     say("ready")
 
 
