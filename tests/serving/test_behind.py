@@ -150,6 +150,22 @@ def test_a_process_answers_dies_and_is_started_again():
     asyncio.run(work())
 
 
+SLOW_START = "import time; time.sleep(1.0)" + PROGRAM
+
+
+def test_who_gives_up_while_it_starts_does_not_stop_it():
+    async def work():
+        aside = Aside([sys.executable, "-c", SLOW_START])
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await aside.ask([{"text": "a"}])
+        assert (await aside.ask([{"text": "abc"}]))[0][0] == 3
+        await aside.close()
+
+    asyncio.run(work())
+
+
 def test_a_process_that_never_is_ready_is_an_error():
     with pytest.raises(UserError, match="ended before it was ready"):
         asyncio.run(Aside([sys.executable, "-c", "raise SystemExit(2)"]).start())

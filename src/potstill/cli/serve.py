@@ -76,6 +76,12 @@ def serve(
     keys = lookup.load("potstill.serving.settings:keys_from")(api_key_env or (), admin_key_env or ())
     teachers = {name: _command(path, folders[name]) for name, path in _of(teacher, names, "--teacher").items()}
     shown = (lambda text: None) if quiet else say
+    for name, folder in folders.items():
+        beside = folder.with_name(f"{folder.name}.policy.json")
+        if name in teachers and name not in policies:
+            shown(f"{name}: without a policy its teacher is never asked; --policy {beside if beside.is_file() else 'FILE, of `potstill cascade fit`'}")
+        elif name not in policies and beside.is_file():
+            shown(f"{name}: the policy beside the bundle is not used; --policy {beside} uses it")
     return int(lookup.load("potstill.serving.server:serve")(served, settings, keys, teachers=teachers, say=shown))
 
 

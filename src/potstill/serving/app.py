@@ -18,7 +18,7 @@ from .answering import Answering
 from .behind import Teacher
 from .door import Door, Note, Receive, Scope, Send, body_of, log, unless_gone
 from .measures import CONTENT_TYPE, Measures
-from .models import Aliases, Model, open_model
+from .models import NAME, Aliases, Model, open_model
 from .scheduler import Scheduler
 from .settings import Keys, Settings
 from .shapes import Bounds, Shape, Wrong
@@ -233,7 +233,7 @@ def _swap(serving: Serving) -> Handler:
             raise Wrong(400, "'bundle' is a folder's path, 'policy' a file's or left out")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1:
             raise Wrong(400, "'weight' is a share from 0 to 1")
-        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > 64:
+        if not NAME.fullmatch(name):
             raise Wrong(400, "this can't be a model's name", "use up to 64 letters, digits, '-', '_' and '.'")
         async with serving.changing:
             try:

@@ -149,27 +149,35 @@ class Aside:
     process: asyncio.subprocess.Process | None = None
     waiting: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
     numbers: Any = field(default_factory=itertools.count)
-    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    beginning: asyncio.Task[None] | None = None
     reader: asyncio.Task[None] | None = None
     owed: int = 0
 
     async def start(self) -> None:
-        """Start the process and wait until it is ready. Raises :class:`UserError` with its last words where it ends instead."""
-        async with self.starting:
-            if self.process is not None and self.process.returncode is None:
-                return
-            pipe = asyncio.subprocess.PIPE
-            # A session of its own: Ctrl-C is the server's to hear, and requests that it drains may still need their teacher.
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command, stdin=pipe, stdout=pipe, limit=LINE, env=self.env, start_new_session=True
-            )  # fmt: skip
-            self.owed = 0
-            assert self.process.stdout is not None
-            first = await self.process.stdout.readline()
-            if not first:
-                await self.process.wait()
-                raise UserError("the teacher's process ended before it was ready", remedy="what it said last stands above")
-            self.reader = asyncio.create_task(self._read(self.process))
+        """Start the process, where it does not run, and wait until it is ready; whoever stops waiting does not stop it.
+
+        Raises :class:`UserError` where it ends instead: what it said last stands on standard error.
+        """
+        if self.beginning is None or (self.beginning.done() and not self._runs()):
+            self.beginning = asyncio.create_task(self._begin())
+            self.beginning.add_done_callback(lambda task: task.cancelled() or task.exception())  # it is told to whoever waits, if anyone does
+        await asyncio.shield(self.beginning)
+
+    def _runs(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    async def _begin(self) -> None:
+        pipe = asyncio.subprocess.PIPE
+        # A session of its own: Ctrl-C is the server's to hear, and requests that it drains may still need their teacher.
+        self.process = process = await asyncio.create_subprocess_exec(
+            *self.command, stdin=pipe, stdout=pipe, limit=LINE, env=self.env, start_new_session=True
+        )  # fmt: skip
+        self.owed = 0
+        assert process.stdout is not None
+        if not await process.stdout.readline():
+            await process.wait()
+            raise UserError("the teacher's process ended before it was ready", remedy="what it said last stands above")
+        self.reader = asyncio.create_task(self._read(process))
 
     async def ask(self, rows: Sequence[Mapping[str, str]]) -> list[np.ndarray | None]:
         try:
@@ -214,6 +222,8 @@ class Aside:
                 answer.set_result({"error": "ended"})
 
     async def close(self) -> None:
+        if self.beginning is not None:
+            self.beginning.cancel()
         if self.process is None or self.process.returncode is not None:
             return
         with contextlib.suppress(ConnectionError, RuntimeError, ProcessLookupError):

@@ -17,7 +17,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from ..errors import DataError, UserError
+from ..errors import BundleError, DataError, UserError
 from .answering import Refused
 from .measures import Measures
 from .scheduler import Busy
@@ -170,7 +170,7 @@ def told(error: Exception) -> Wrong:
             return Wrong(504, "no answer was ready in time", "send fewer inputs, or give more time: X-Timeout-Ms")
         case DataError():
             return Wrong(400, error.message, error.remedy)
-        case UserError():
+        case UserError() if not isinstance(error, BundleError):  # a model that can't answer is no mistake of the client's
             return Wrong(404, error.message, error.remedy)
     return Wrong(500, "a fault of the server's; its log says which, by the request's id")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from .predictor import SMALL, Predictor, describe
 from .preprocess import Item
 from .tuning import Tuned, tune
 
-NAME: Final = "a name has up to 64 letters, digits, '-', '_' and '.'"
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of what is served
 
 
 class WrongBundle(ProblemsError):

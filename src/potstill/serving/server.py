@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import uvicorn
 
+from ..bundle.probes import runtime
 from ..errors import DONE, UserError
 from .app import Served, Serving, serving
 from .behind import Aside
@@ -102,6 +103,8 @@ def _tell(inside: Serving, say: Callable[[str], None]) -> None:
     for name, alias in inside.aliases.by_name.items():
         for model, _ in alias.models:
             policy = "no policy: the student answers all" if model.policy is None else f"policy {model.policy.id}"
+            if model.policy is not None and dict(model.policy.runtime) != runtime():
+                policy += ", fitted on another processor or ONNX Runtime: fit it again here to be sure"
             say(f"{name}: {model.tuned.chosen.workers} calls at a time, {model.tuned.told()}; {policy}")
     say("ready")
 
