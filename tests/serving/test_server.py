@@ -335,6 +335,15 @@ def test_a_full_queue_is_told_at_once_with_the_time_to_come_again(busy):
     assert min(took for took, _ in refused) < 1.0
 
 
+def test_so_many_requests_may_be_inside_and_no_more(folder):
+    with serving(folder / "slow", "--workers", 1, "--batch", 1, "--max-requests", 3, "--max-wait", 60, folder=folder) as running:
+        threads, results = together(8, running, ["word"] * 8)
+        for thread in threads:
+            thread.join()
+        assert sorted({status for status, _, _ in results}) == [200, 429]
+        assert any("requests are inside already" in found.text for status, _, found in results if status == 429)
+
+
 def test_a_wait_that_would_be_too_long_is_refused_before_it_begins(folder):
     with serving(folder / "slow", "--workers", 1, "--batch", 1, "--max-queue", 1000, "--max-wait", 0.05, folder=folder) as running:
         threads, results = together(12, running, ["one", "two", "three", "four"])

@@ -42,6 +42,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, metavar="N", help="Calls at a time; by default one a core.", show_default=False)] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help="Rows in a call; by default measured at the start.", show_default=False)] = None,
     max_queue: Annotated[int, typer.Option(min=1, metavar="N", help="How many rows may wait.")] = 256,
+    max_requests: Annotated[int, typer.Option(min=1, metavar="N", help="How many requests may be inside at a time.")] = 512,
     max_wait: Annotated[float, typer.Option(min=0.001, metavar="S", help="How long a row may wait.")] = 1.0,
     timeout: Annotated[float, typer.Option(min=0.001, metavar="S", help="How long a request may take.")] = 30.0,
     max_rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows of one request.")] = 256,
@@ -70,8 +71,8 @@ def serve(
     policies = _of(policy, names, "--policy")
     served = [lookup.load("potstill.serving.app:Served")(name, folder, policies.get(name)) for name, folder in folders.items()]
     settings = lookup.load("potstill.serving.settings:Settings")(
-        host=host, port=port, max_queue=max_queue, max_wait_s=max_wait, timeout_s=timeout, max_body_bytes=max_body, max_rows=max_rows, max_chars=max_chars,
-        workers=workers, batch=batch, drain_s=drain, log_inputs=log_inputs, open_metrics=open_metrics, quiet=quiet,
+        host=host, port=port, max_queue=max_queue, max_requests=max_requests, max_wait_s=max_wait, timeout_s=timeout, max_body_bytes=max_body,
+        max_rows=max_rows, max_chars=max_chars, workers=workers, batch=batch, drain_s=drain, log_inputs=log_inputs, open_metrics=open_metrics, quiet=quiet,
     )  # fmt: skip
     keys = lookup.load("potstill.serving.settings:keys_from")(api_key_env or (), admin_key_env or ())
     teachers = {name: _command(path, folders[name]) for name, path in _of(teacher, names, "--teacher").items()}

@@ -107,6 +107,8 @@ class Door:
             return
         if self.stopping:
             raise Wrong(503, "the server is stopping", headers={"retry-after": "1", "connection": "close"})
+        if self.inside > self.settings.max_requests:
+            raise Busy(1, f"{self.settings.max_requests:,} requests are inside already")
         if path.startswith(ADMIN):
             if not self.keys.admin:
                 raise Wrong(404, "there is no such place")

@@ -17,6 +17,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     max_queue: int = 256  # rows that may wait
+    max_requests: int = 512  # that may be inside at a time, waiting for their bodies, too
     max_wait_s: float = 1.0  # that a row may wait; a request that would wait longer is told so at once
     timeout_s: float = 30.0  # of a request, from its first byte to its answer; a request may ask for less
     max_body_bytes: int = 4_000_000
