@@ -14,6 +14,11 @@ from contextlib import contextmanager
 
 import httpx
 
+from tests.cascade.small import bundle
+from tests.serving.graphs import artifact
+from tests.serving.slow import slow
+from tests.serving.test_labels import many
+
 PROGRAM = """
 import atexit, json, os, sys
 def told():
@@ -99,3 +104,37 @@ def serving(*arguments, folder, ready=True, env=()):
             server.reader.join(15)
         server.process.stdout.close()
         server.process.stderr.close()
+
+
+def bundles(made):
+    """Four bundles in a folder: tickets (classes), pairs (two fields), slow (tens of milliseconds a row), sets (any number of labels)."""
+    bundle(made / "tickets")
+    bundle(made / "pairs", source=lambda place, temperature: artifact(place, fields=("text", "text_pair")), rows=[{"text": "a", "text_pair": "b"}])
+    bundle(made / "slow", source=slow)
+    bundle(made / "sets", source=lambda place, temperature: many(place))
+    return made
+
+
+def refused(arguments, folder, env=()):
+    """The exit code of a server that does not come to serve, and what it wrote."""
+    server = Server(arguments, folder, dict(env))
+    code = server.process.wait(60)
+    server.reader.join(5)
+    server.process.stdout.close()
+    server.process.stderr.close()
+    return code, "".join(server.lines)
+
+
+def _ask(running, results, inputs, **more):
+    with running.client() as client:
+        began = time.monotonic()
+        found = client.post("/v1/predict", json={"inputs": inputs}, **more)
+        results.append((found.status_code, time.monotonic() - began, found))
+
+
+def together(count, running, inputs, **more):
+    results: list = []
+    threads = [threading.Thread(target=_ask, args=(running, results, inputs), kwargs=more) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads, results

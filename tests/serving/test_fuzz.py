@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.cascade.small import bundle
 from tests.serving.live import serving
 
+pytestmark = pytest.mark.slow
 MANY = settings(max_examples=int(os.environ.get("POTSTILL_FUZZ", "150")), deadline=None, suppress_health_check=list(HealthCheck), database=None)
 PATHS = ("/v1/predict", "/v1/chat/completions", "/v1/completions", "/v2/models/tickets/infer", "/v1/admin/aliases/tickets", "/v1/admin/aliases/tickets/weights",
          "/v1/admin/aliases/tickets/back", "/v1/admin/aliases/x", "/v2/models/x%00y/infer", "/v2/models/tickets/versions/%F0/infer")  # fmt: skip
