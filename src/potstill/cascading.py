@@ -110,7 +110,25 @@ def _count(groups: np.ndarray | None) -> int | None:
 def run_of(bundle: Path) -> Path | None:
     """Return the run that a bundle lies in, None where it has left it."""
     run = bundle.resolve().parent
-    return run if (run / "report.json").is_file() and _stage(run, "data") is not None else None
+    return run if (run / "report.json").is_file() and _stages(run, "data") else None
+
+
+def data_of(bundle: Path, run: Path) -> Path | None:
+    """Return the stage whose calibration rows sealed this very bundle, None where the run's stages don't show it.
+
+    A run folder may hold the data of several recipes. The sealed artifact's fingerprint stands on the export's and on the digest of the
+    calibration rows, so that it can be made again and compared.
+    """
+    artifact = load("potstill.bundle.read:manifest")(bundle)["artifact"]
+    sealed = [stage for stage in _stages(run, "seal.*") if storage.read_json(stage / "result.json")["sha256"] == artifact]
+    known = {(m["stage"], m["fingerprint"]) for m in map(_manifest, sealed)}
+    exports = [_manifest(stage)["fingerprint"] for stage in _stages(run, "export.*")]
+    inputs = load("potstill.steps.judge:seal_inputs")
+    for stage in _stages(run, "data"):
+        rows = rows_digest(load("potstill.dataset.prepare:read_split")(stage, "calibration"))
+        if any((name, storage.digest(name, 1, inputs(export, rows))) in known for name in {name for name, _ in known} for export in exports):
+            return stage
+    return None
 
 
 def price(bundle: Path) -> float:
@@ -122,10 +140,14 @@ def price(bundle: Path) -> float:
     return float(teacher.get("usd_per_1000") or 0.0)
 
 
-def _stage(run: Path, name: str) -> Path | None:
-    """Return the newest stage of a name: that of the run's last invocation."""
+def _stages(run: Path, name: str) -> list[Path]:
+    """Return the finished stages of a name, the newest first."""
     found = [path for path in (run / "stages").glob(f"{name}-*") if storage.read_manifest(path) is not None]
-    return max(found, key=lambda path: (path / storage.MANIFEST).stat().st_mtime_ns, default=None)
+    return sorted(found, key=lambda path: (path / storage.MANIFEST).stat().st_mtime_ns, reverse=True)
+
+
+def _manifest(stage: Path) -> dict[str, Any]:
+    return storage.read_manifest(stage) or {}
 
 
 def _from_run(bundle: Path, head: Head, against: str) -> Clean:
@@ -134,7 +156,11 @@ def _from_run(bundle: Path, head: Head, against: str) -> Clean:
     if run is None:
         remedy = "give labelled rows that it never saw: --data FILE"
         raise UserError("this bundle lies in no run, so its calibration rows are not at hand", place=str(bundle), remedy=remedy)
-    rows = load("potstill.dataset.prepare:read_split")(_stage(run, "data"), "calibration")
+    data = data_of(bundle, run)
+    if data is None:
+        told = "the run's stages do not show which calibration rows this bundle was sealed with"
+        raise UserError(told, place=str(run), remedy="run it again, or give labelled rows that it never saw: --data FILE")
+    rows = load("potstill.dataset.prepare:read_split")(data, "calibration")
     clean = {row.id for row in load("potstill.steps.data:halves")(rows)[1]}
     use = np.array([row.id in clean for row in rows], bool)
     answers = _encode(rows, head) if against == "gold" else _teachers(run, rows, head)
@@ -144,15 +170,18 @@ def _from_run(bundle: Path, head: Head, against: str) -> Clean:
 
 def _teachers(run: Path, rows: Sequence[Example], head: Head) -> np.ndarray:
     """Return the teacher's decisions on a run's calibration rows, -1 where it gave none: kept by the stage that measured it."""
-    stage = _stage(run, "standing")
-    with np.load(stage / "validation.npz") as held:  # type: ignore[operator]
-        said = held["calibration"]
-    if len(said) != len(rows):
-        raise UserError("the run's stages are of two invocations", place=str(run), remedy="run it again: it finds what is done")
+    found = []
+    for stage in _stages(run, "standing"):
+        with np.load(stage / "validation.npz") as held:
+            found += [(stage, held["calibration"])] if len(held["calibration"]) == len(rows) else []
+    if len(found) != 1:
+        told = "the run has no stage in which a teacher was asked about these rows" if not found else "the run asked several teachers about these rows"
+        raise UserError(told, place=str(run), remedy="give the teacher's answers as labels: --data FILE --against teacher")
+    stage, said = found[0]
     unknown = np.isnan(said).any(axis=1)
     if head.kind == "classes":
         return np.where(unknown, -1, np.nan_to_num(said).argmax(axis=1))
-    off = storage.read_json(stage / "result.json").get("thresholds", {}).get("teacher", [0.0])  # type: ignore[operator]
+    off = storage.read_json(stage / "result.json").get("thresholds", {}).get("teacher", [0.0])
     decided = (np.nan_to_num(said) - np.array(off, np.float32) >= 0).astype(np.int64)
     decided[unknown] = -1
     return decided
@@ -198,10 +227,12 @@ def _seen(bundle: Path) -> set[str]:
     run = run_of(bundle)
     if run is None:
         return set()
-    read, data = load("potstill.dataset.prepare:read_split"), _stage(run, "data")
-    found = {name: read(data, name) for name in SPLITS}
-    found["calibration"] = load("potstill.steps.data:halves")(found["calibration"])[0]
-    return {row.id for rows in found.values() for row in rows}
+    data = data_of(bundle, run)
+    read = load("potstill.dataset.prepare:read_split")
+    found = [read(stage, name) for stage in ([data] if data else _stages(run, "data")) for name in SPLITS if not (data and name == "calibration")]
+    if data:
+        found.append(load("potstill.steps.data:halves")(read(data, "calibration"))[0])
+    return {row.id for rows in found for row in rows}
 
 
 def _encode(rows: Sequence[Example], head: Head) -> np.ndarray:

@@ -12,9 +12,12 @@ from potstill.bundle.read import digest, manifest
 from potstill.cascade.fit import Judged, rows_needed, rule, rules
 from potstill.cascade.policy import Limits, Policy, confidence, read, write
 from potstill.cascading import Asked, fit
+from potstill.dataset.prepare import read_split
 from potstill.errors import UserError
+from potstill.records import rows_digest
 from potstill.serving.predictor import Predictor
 from potstill.steps.data import halves
+from potstill.steps.judge import seal_inputs
 from tests.cascade.small import bundle, jsonl, labelled, texts
 from tests.cli.conftest import potstill
 from tests.serving.graphs import LABELS
@@ -143,8 +146,12 @@ def in_a_run(tmp_path, count=1200):
     said[np.arange(count), [LABELS.index(row["label"]) for row in rows]] = -0.01
     said[:7] = np.nan
     np.savez(standing / "validation.npz", calibration=said)
-    for stage in (data, standing):
-        storage.write_json(stage / "manifest.json", {})
+    fingerprint = storage.digest("seal.half", 1, seal_inputs("e" * 64, rows_digest(read_split(data, "calibration"))))
+    stages = {data: ("data", "d" * 64), standing: ("standing", "s" * 64)}
+    stages |= {run / "stages" / "export.half.distilled.0-0": ("export.half.distilled.0", "e" * 64), run / "stages" / "seal.half-0": ("seal.half", fingerprint)}
+    for stage, (name, known) in stages.items():
+        storage.write_json(stage / "manifest.json", {"stage": name, "fingerprint": known})
+    storage.write_json(run / "stages" / "seal.half-0" / "result.json", {"sha256": manifest(made)["artifact"]})
     return made, examples
 
 
@@ -158,6 +165,22 @@ def test_a_runs_own_rows_are_the_half_that_fitted_no_temperature(tmp_path):
     unanswered = sum(row.place in {f"rows:{i}" for i in range(7)} for row in clean)
     assert against.rule.n == len(clean) - unanswered
     assert against.rows.left_out == {"no answer to judge by": unanswered}
+
+
+def test_rows_of_another_recipes_data_fit_nothing(tmp_path):
+    """A run folder may hold several data stages, the newest not the bundle's."""
+    made, examples = in_a_run(tmp_path)
+    stages = tmp_path / "run" / "stages"
+    newer = stages / "data-1"
+    newer.mkdir()
+    for path in (stages / "data-0").iterdir():
+        text = path.read_text()
+        (newer / path.name).write_text("".join(text.splitlines(keepends=True)[:700]) if path.name == "calibration.jsonl" else text)
+    assert fit(made, Asked(risk=0.1)).rule.n == len(halves(examples)[1])
+    for path in sorted((stages / "data-0").iterdir(), reverse=True):
+        path.unlink()
+    with pytest.raises(UserError, match="do not show which calibration rows"):
+        fit(made, Asked(risk=0.1))
 
 
 def test_rows_of_the_run_are_left_out_of_a_file_but_for_the_clean_half(tmp_path, potstill):
