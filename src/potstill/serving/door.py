@@ -74,7 +74,7 @@ class Door:
         note = scope["note"] = Note(id, "v2" if scope["path"].startswith("/v2") else "openai" if "completions" in scope["path"] else "native", time.monotonic())
         self.inside += 1
         try:
-            await self._within(scope, _Body(receive), _numbered(send, note), note, headers)
+            await self._within(scope, _Body(receive), self._numbered(send, note), note, headers)
         finally:
             self.inside -= 1
             took = time.monotonic() - note.began
@@ -119,6 +119,19 @@ class Door:
                 return
         if keys and not _one_of(_bearer(headers.get(b"authorization", b"")), keys):
             raise Wrong(401, "a key is wanted, and this is none", "send the header Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
+
+    def _numbered(self, send: Send, note: Note) -> Send:
+        """Return ``send`` with the request's number on its answer; and, while the server stops, word that the connection ends with it."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                note.status = message["status"]
+                headers = [*message.get("headers", ()), (b"x-request-id", note.id.encode())]
+                ends = self.stopping and not any(name == b"connection" for name, _ in headers)
+                message["headers"] = [*headers, (b"connection", b"close")] if ends else headers
+            await send(message)
+
+        return sending
 
     async def _refuse_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -194,16 +207,6 @@ def _one_of(given: bytes, keys: Sequence[bytes]) -> bool:
     for key in keys:
         found |= hmac.compare_digest(given, key)
     return found
-
-
-def _numbered(send: Send, note: Note) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            note.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", note.id.encode())]
-        await send(message)
-
-    return sending
 
 
 async def reply(send: Send, status: int, value: Any, headers: Any = None) -> None:
