@@ -19,14 +19,14 @@ ARROWS = {  # from a stage's folder to a module of another: each of them argued 
     "export": {"serving.predictor", "serving.preprocess", "students.protocol"},
     "evaluation": {"serving.predictor"},
     "measuring": {"serving.predictor", "engines"},
-    "serving": {"bundle"},
+    "serving": {"bundle", "cascade"},
     "objectives": {"students.protocol"},
     "dataset": {"teachers.loading"},  # augmentation opens a model as quietly as teachers are
 }
-WIRING = {"pipeline", "steps", "workspace", "results", "explain", "doctor", "quickstart", "recipes"}
-SHIPPED = {"serving", "bundle"}  # what runs beside the student: never torch
+WIRING = {"pipeline", "cascading", "standby", "steps", "workspace", "results", "explain", "doctor", "quickstart", "recipes"}
+SHIPPED = {"serving", "bundle", "cascade"}  # what runs beside the student: never torch
 HEAVY = {"torch", "transformers", "accelerate", "sklearn", "pyarrow", "onnx", "onnxruntime", "tokenizers", "safetensors", "lightgbm", "scipy"}
-LIGHT = WORDS | {"recipe", "recipes", "cli", "quickstart", "explain", "doctor", "pipeline", "steps", "workspace", "results"}
+LIGHT = WORDS | {"recipe", "recipes", "cli", "quickstart", "explain", "doctor", "pipeline", "cascading", "standby", "steps", "workspace", "results"}
 
 
 def modules() -> list[Path]:

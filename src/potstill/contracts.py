@@ -95,7 +95,12 @@ class Teacher(Protocol):
 class Predictor(Protocol):
     """The shipped thing: fields in, scores out; numpy and ONNX Runtime only."""
 
-    labels: tuple[str, ...]
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def kind(self) -> HeadKind:
+        """Whether one label applies or any number of them."""
 
     @property
     def thresholds(self) -> np.ndarray:

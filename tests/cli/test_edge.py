@@ -42,7 +42,7 @@ def test_help_loads_nothing_heavy_and_lists_the_groups():
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "HEAVY [] CODE 0" in result.stdout, result.stdout[-500:] + result.stderr[-500:]
     assert all(f"─ {group} ─" in result.stdout for group in ("Distil", "Choose", "Ship", "Look"))
-    for absent in ("search", "compare", "advise", "serve", "monitor"):
+    for absent in ("search", "compare", "advise", "monitor"):
         assert f"│ {absent} " not in result.stdout
 
 

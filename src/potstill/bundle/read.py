@@ -15,6 +15,7 @@ from .probes import Probes
 
 SCHEMA = 1
 LABELS, CALIBRATION, PROBES, CARD, REQUIREMENTS = "labels.json", "calibration.json", "probes.json", "README.md", "requirements.txt"
+PAPERS = {LABELS, CALIBRATION, PROBES, CARD, REQUIREMENTS}  # what tells of the answers; all other files make them
 MEND = "fetch the bundle again, or make it again from its run"
 
 
@@ -58,6 +59,11 @@ def manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(listed, dict) or not all(_inside(name) and "sha256" in facts for name, facts in listed.items()):
         raise BundleError("the manifest does not list the bundle's files and their hashes", place=place, remedy=MEND)
     return found
+
+
+def digest(found: Mapping[str, Any]) -> str:
+    """Return the digest of what answers in a bundle, from its :func:`manifest`: the model and its preprocessing, not the papers about them."""
+    return storage.digest({name: facts["sha256"] for name, facts in found["files"].items() if name not in PAPERS})
 
 
 def _inside(name: str) -> bool:

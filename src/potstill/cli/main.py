@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from .. import __version__
-from . import distil, look, recipes, ship, store
+from . import cascade, distil, look, recipes, serve, ship, store
 from .edge import guarded
 
 
@@ -31,6 +31,7 @@ VERBS = (
     Verb("export", "Distil", distil.export),
     Verb("evaluate", "Distil", distil.evaluate),
     Verb("diff", "Choose", look.diff),
+    Verb("serve", "Ship", serve.serve),
     Verb("predict", "Ship", ship.predict),
     Verb("verify", "Ship", ship.verify),
     Verb("report", "Look", look.report),
@@ -62,6 +63,7 @@ def build() -> typer.Typer:
     )  # fmt: skip
     for verb in VERBS:
         app.command(verb.name, rich_help_panel=verb.group)(verb.function)
+    app.add_typer(cascade.app, name="cascade", rich_help_panel="Ship")
     app.add_typer(recipes.app, name="recipes", rich_help_panel="Look")
     app.add_typer(store.app, name="store", rich_help_panel="Look")
     return app

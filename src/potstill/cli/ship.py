@@ -35,7 +35,7 @@ def predict(
       echo "my card was stolen" | potstill predict runs/tickets/bundle
       potstill predict runs/tickets/bundle rows.jsonl > answers.jsonl
     """
-    folder = _bundle(bundle)
+    folder = bundle_of(bundle)
     predictor = lookup.load("potstill.serving.predictor:Predictor").open(folder, threads=threads)
     answers = lookup.load("potstill.serving.stream:predict_lines")
     bad = 0
@@ -55,7 +55,7 @@ def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> in
       potstill verify runs/tickets/bundle
       potstill verify runs/tickets/bundle --json
     """
-    folder = _bundle(bundle)
+    folder = bundle_of(bundle)
     problems = lookup.load("potstill.bundle.verify:verify")(folder, lookup.load("potstill.serving.predictor:Predictor").open)
     if json:
         typer.echo(jsonlib.dumps({"bundle": str(folder), "ok": not problems, "problems": [vars(problem) for problem in problems]}, indent=1))
@@ -66,7 +66,7 @@ def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> in
     return UNMET if problems else DONE
 
 
-def _bundle(path: Path) -> Path:
+def bundle_of(path: Path) -> Path:
     """Return the bundle's folder: the one given, or that of the run given. What is wrong inside is for whoever opens it to say."""
     if (path / "bundle").is_dir():
         return path / "bundle"

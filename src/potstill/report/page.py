@@ -27,8 +27,14 @@ def write(report_json: Path, html: Path) -> None:
 
 def render(view: View) -> Html:
     """Return the whole page."""
+    found = [made for make in SECTIONS if (made := make(view))]
+    body = el("body", el("main", verdict.head(view), found, record.glossary()), _footer(view))
+    return document(f"{verdict.headline(view)} · {view.report.get('name', '')} · potstill", body)
+
+
+def document(title: str, body: Html) -> Html:
+    """Return a whole page that loads nothing and runs nothing: its head with the style, and ``body``."""
     style = Html(resources.files(__package__).joinpath("style.css").read_text("utf-8"))
-    title = f"{verdict.headline(view)} · {view.report.get('name', '')} · potstill"
     head = el(
         "head",
         el("meta", attrs={"charset": "utf-8"}),
@@ -38,8 +44,6 @@ def render(view: View) -> Html:
         el("title", title),
         el("style", style),
     )
-    found = [made for make in SECTIONS if (made := make(view))]
-    body = el("body", el("main", verdict.head(view), found, record.glossary()), _footer(view))
     return Html("<!doctype html>\n" + el("html", head, body, attrs={"lang": "en"}) + "\n")
 
 

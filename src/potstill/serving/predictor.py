@@ -15,7 +15,7 @@ import onnxruntime
 from .. import storage
 from ..errors import BundleError, DataError, UserError
 from ..records import Field, HeadKind
-from .preprocess import Preprocess, build
+from .preprocess import Item, Preprocess, build
 
 SCHEMA = 2
 SCHEMAS: Mapping[HeadKind, int] = {"classes": 1, "labels": 2}  # what an older potstill can read, it shall; labels it would take for classes
@@ -64,14 +64,25 @@ class Predictor:
         A row's answer does not depend on the rows beside it, beyond the last digits of float32. Fields that the model does
         not read are ignored. Raises :class:`DataError` for a row without its fields.
         """
-        return SCORES[self.kind](self.logits(rows, batch_size=batch_size) / self.temperature)
+        return self.scores_of(self.logits(rows, batch_size=batch_size))
+
+    def scores_of(self, logits: np.ndarray) -> np.ndarray:
+        """Return calibrated log-probabilities, of labels log-odds, from :meth:`logits`."""
+        return SCORES[self.kind](logits / self.temperature)
 
     def logits(self, rows: Sequence[Mapping[str, Field]], *, batch_size: int = 32) -> np.ndarray:
         """Return the model's scores *Shape:* (rows, classes) float32; rows of like length share a batch, of ``max_batch`` at most."""
+        return self.logits_of(self.encode(rows), batch_size=batch_size)
+
+    def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
+        """Return what :meth:`logits_of` reads: the rows' texts as numbers. Raises :class:`DataError` for a row without its fields."""
+        return self.preprocess.encode(self._rows(rows))
+
+    def logits_of(self, items: Sequence[Item], *, batch_size: int = 32) -> np.ndarray:
+        """Return :meth:`logits` of rows that were encoded."""
         if batch_size < 1:
             raise UserError(f"a batch of {batch_size} rows can't be", remedy="take 1 or more")
         batch_size = min(batch_size, self.max_batch or batch_size)
-        items = self.preprocess.encode(self._rows(rows))
         order = np.argsort([self.preprocess.length(item) for item in items], kind="stable")
         out = np.empty((len(items), len(self.labels)), np.float32)
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

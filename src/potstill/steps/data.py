@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,13 @@ class Data:
 
     def halves(self) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
         """Return the calibration rows in two halves, by hash of the group or the row: for the temperature, and for a cascade's policy."""
-        side = [rng.integer(0, "calibration", example.group or example.id) % 2 == 0 for example in self.calibration]
-        rows = self.calibration.examples
-        return tuple(r for r, first in zip(rows, side) if first), tuple(r for r, first in zip(rows, side) if not first)
+        return halves(self.calibration.examples)
+
+
+def halves(rows: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Return calibration rows in two halves: see :meth:`Data.halves`."""
+    side = [rng.integer(0, "calibration", row.group or row.id) % 2 == 0 for row in rows]
+    return tuple(r for r, first in zip(rows, side) if first), tuple(r for r, first in zip(rows, side) if not first)
 
 
 def prepare(work: Workspace) -> Data:

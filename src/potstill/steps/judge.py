@@ -70,7 +70,12 @@ def _seal(work: Workspace, data: Data, model: Model) -> Stage:
         record = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")}
         storage.write_json(folder / "result.json", {**record, **fitted, **({} if off is None else {"thresholds": off})})
 
-    return work.cache.get(f"seal.{model.student}", {"exported": model.exported.fingerprint, "calibration": data.calibration.digest}, make)
+    return work.cache.get(f"seal.{model.student}", seal_inputs(model.exported.fingerprint, data.calibration.digest), make)
+
+
+def seal_inputs(exported: str, calibration: str) -> dict[str, str]:
+    """Return what a sealed artifact's fingerprint stands on: the export's own, and the digest of the calibration rows."""
+    return {"exported": exported, "calibration": calibration}
 
 
 def _temperature(work: Workspace, data: Data, model: Model) -> dict[str, Any]:

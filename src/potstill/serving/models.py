@@ -1,0 +1,177 @@
+"""What is served: bundles under stable names, each name's traffic shared out by weights; another bundle swapped in, and back, at once."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ..bundle import read as papers
+from ..bundle.verify import verify
+from ..cascade import policy as policies
+from ..errors import Problem, ProblemsError, UserError
+from ..lookup import did_you_mean
+from .predictor import SMALL, Predictor, describe
+from .preprocess import Item
+from .tuning import Tuned, tune
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of what is served
+
+
+class WrongBundle(ProblemsError):
+    """A bundle that does not answer as it did when it was made: it is not served."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A bundle that was opened, checked and measured; requests hold on to theirs, so that a swap disturbs none."""
+
+    path: Path
+    digest: str
+    predictor: Predictor
+    tuned: Tuned
+    policy: policies.Policy | None
+    thresholds: np.ndarray  # of the policy, by label
+
+    @property
+    def batch(self) -> int:
+        return self.tuned.chosen.batch
+
+    @property
+    def threads(self) -> int:
+        return self.tuned.chosen.threads
+
+    @property
+    def row_seconds(self) -> float:
+        return self.tuned.row_seconds
+
+    def encode(self, rows: Sequence[Mapping[str, str]]) -> list[Item]:
+        return self.predictor.encode(rows)
+
+    def run(self, items: Sequence[Item]) -> np.ndarray:
+        return self.predictor.scores_of(self.predictor.logits_of(items, batch_size=self.tuned.chosen.batch))
+
+    def passes_on(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how sure the student is of each row, and which rows its policy passes on. *Shape:* (rows,) each."""
+        sure, told = policies.confidence(self.predictor, scores)
+        if self.policy is None:
+            return sure, np.zeros(len(sure), bool)
+        return sure, np.asarray(~(sure > (self.thresholds[told] if told is not None else self.thresholds[0])))
+
+
+def open_model(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1) -> Model:
+    """Open a bundle: every file's hash, the stored probes asked again, its policy if it has one, and how it is fast with ``slots`` threads.
+
+    Raises :class:`WrongBundle` where something is not as it was shipped, :class:`UserError` for a policy of another bundle.
+    """
+    opened = {1: Predictor.open(path)}
+    predictor = opened[1]
+    if problems := verify(path, lambda folder: predictor):
+        placed = [Problem(p.place if p.place.startswith(str(path)) else f"{path}, {p.place}", p.message, p.remedy) for p in problems]
+        raise WrongBundle(f"{path} is not as it was shipped", placed)
+    digest = papers.digest(papers.manifest(path))
+    rule = None if policy is None else policies.read(policy, bundle=digest)
+    rows = [{name: str(probe.fields[name]) for name in predictor.fields} for probe in papers.read(path).probes.probes if probe.name.startswith("validation")]
+
+    def open_with(threads: int) -> Predictor:
+        return opened.setdefault(threads, opened.get(threads) or Predictor.open(path, threads=threads))
+
+    large = (path / describe(path)["model"]).stat().st_size >= SMALL  # what is smaller runs on one thread whatever it is given
+    threads = (1, slots) if large and slots > 1 else (1,)
+    tuned = tune(open_with, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")], slots=slots, threads=threads, batch=batch)
+    thresholds = np.zeros(len(predictor.labels)) if rule is None else rule.thresholds(predictor.labels)
+    return Model(path, digest, opened[tuned.chosen.threads], tuned, rule, thresholds)
+
+
+@dataclass
+class Alias:
+    """A stable name: its models and their weights; ``before``: what it was, so that it can be that again."""
+
+    models: tuple[tuple[Model, float], ...]
+    before: tuple[tuple[Model, float], ...] | None = None
+
+    def pick(self, draw: float) -> Model:
+        """Return the model that a number in [0, 1) falls to."""
+        total = sum(weight for _, weight in self.models)
+        at = 0.0
+        for model, weight in self.models:
+            at += weight / total
+            if draw < at:
+                return model
+        return next(model for model, weight in reversed(self.models) if weight > 0)
+
+
+@dataclass
+class Aliases:
+    """All names. Changed in the event loop's thread alone, each time by one assignment: a request sees the old or the new."""
+
+    by_name: dict[str, Alias] = field(default_factory=dict)
+    random: random.Random = field(default_factory=random.Random)
+
+    def route(self, name: str | None) -> tuple[str, Model]:
+        """Return the model for a request to ``name``; without one, that of the only name. Raises :class:`UserError`."""
+        if name is None or name == "":
+            if len(self.by_name) != 1:
+                raise UserError("say which model: several are served", remedy=f'"model": one of {", ".join(sorted(self.by_name))}')
+            name = next(iter(self.by_name))
+        if name not in self.by_name:
+            raise UserError("there is no such model", remedy=did_you_mean(str(name)[:64], self.by_name))
+        return name, self.by_name[name].pick(self.random.random())
+
+    def put(self, name: str, model: Model, weight: float = 1.0) -> None:
+        """Serve ``model`` under ``name`` for a share ``weight`` of its requests; the models that stood there share the rest as before."""
+        old = self.by_name.get(name)
+        if old is None:
+            self.by_name[name] = Alias(((model, 1.0),))
+            return
+        others = [(other, share) for other, share in old.models if other.digest != model.digest and share > 0]
+        total = sum(share for _, share in others)
+        kept = tuple((other, (1 - weight) * share / total) for other, share in others) if weight < 1 else ()
+        self.by_name[name] = Alias((*kept, (model, weight if kept else 1.0)), old.models)
+
+    def weigh(self, name: str, weights: Mapping[str, float]) -> None:
+        """Share out the requests to ``name`` anew, by the beginnings of the models' digests. Raises :class:`UserError`."""
+        alias = self.known(name)
+        places = [self._place(alias, digest) for digest in weights]
+        if len(set(places)) < len(places) or not all(0 <= weight <= 1e6 for weight in weights.values()) or not sum(weights.values()) > 0:
+            raise UserError("weights are numbers from 0 on, not all 0, one for each digest")
+        given = dict(zip(places, weights.values()))
+        self.by_name[name] = Alias(tuple((model, given.get(i, 0.0)) for i, (model, _) in enumerate(alias.models)), alias.models)
+
+    def back(self, name: str) -> None:
+        """Serve what was served under ``name`` before the last change; the same again undoes it. Raises :class:`UserError`."""
+        alias = self.known(name)
+        if alias.before is None:
+            raise UserError(f"nothing was served under '{name}' before")
+        self.by_name[name] = Alias(alias.before, alias.models)
+
+    def known(self, name: str) -> Alias:
+        if name not in self.by_name:
+            raise UserError("there is no such name", remedy=did_you_mean(str(name)[:64], self.by_name))
+        return self.by_name[name]
+
+    @staticmethod
+    def _place(alias: Alias, digest: str) -> int:
+        found = [i for i, (model, _) in enumerate(alias.models) if len(digest) >= 4 and model.digest.startswith(digest)]
+        if len(found) != 1:
+            known = ", ".join(model.digest[:12] for model, _ in alias.models)
+            raise UserError(f"'{digest[:64]}' is the beginning of {len(found)} digests", remedy=f"served: {known}")
+        return found[0]
+
+    def told(self) -> dict[str, Any]:
+        """Return what is served, for people and for the admin's page."""
+        return {
+            name: [
+                {"digest": model.digest, "weight": round(weight, 6), "bundle": str(model.path), "batch": model.batch, "threads": model.threads,
+                 "policy": None if model.policy is None else model.policy.id}
+                for model, weight in alias.models
+            ]
+            for name, alias in self.by_name.items()
+        }  # fmt: skip

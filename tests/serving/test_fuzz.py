@@ -1,0 +1,109 @@
+"""Whatever is sent, the server answers, and never with 500: random bytes, JSON of any kind, bodies that are nearly right, odd headers.
+
+``POTSTILL_FUZZ=5000`` sends so many of each kind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.cascade.small import bundle
+from tests.serving.live import serving
+
+pytestmark = pytest.mark.slow
+MANY = settings(max_examples=int(os.environ.get("POTSTILL_FUZZ", "150")), deadline=None, suppress_health_check=list(HealthCheck), database=None)
+PATHS = ("/v1/predict", "/v1/chat/completions", "/v1/completions", "/v2/models/tickets/infer", "/v1/admin/aliases/tickets", "/v1/admin/aliases/tickets/weights",
+         "/v1/admin/aliases/tickets/back", "/v1/admin/aliases/x", "/v2/models/x%00y/infer", "/v2/models/tickets/versions/%F0/infer")  # fmt: skip
+KNOWN = {200, 400, 404, 413, 429}
+
+# Surrogates on purpose: JSON may hold halves of pairs, and what is told back must go out again.
+texts = st.text(st.characters(exclude_categories=[]), max_size=40) | st.sampled_from(["", "\0", "\ud800", "model", "tickets", "BYTES", "text", "user"])
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.integers(10**300, 10**301)
+values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12)
+tensors = st.fixed_dictionaries(
+    {}, optional={"name": st.just("text") | values, "datatype": st.just("BYTES") | values, "shape": st.lists(st.integers(-1, 3), max_size=3) | values,
+                  "data": st.lists(texts | st.lists(texts, max_size=1), max_size=3) | values})  # fmt: skip
+messages = st.fixed_dictionaries(
+    {}, optional={"role": st.just("user") | values, "content": texts | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": texts})) | values}
+)
+bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.just("tickets") | values, "inputs": st.lists(texts | st.fixed_dictionaries({"text": texts}) | tensors | values, max_size=4) | values,
+        "messages": st.lists(messages | values, max_size=3) | values, "prompt": texts | st.lists(texts, max_size=3) | values, "stream": st.booleans() | values,
+        "id": values, "outputs": st.lists(st.fixed_dictionaries({"name": texts | st.just("label") | values}), max_size=2) | values,
+        "bundle": st.sampled_from(["/", "/nothing", "\0", ""]) | values, "policy": values, "weight": values,
+    },
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fuzzed")
+    arguments = (bundle(folder / "tickets"), "--admin-key-env", "ADMIN_KEY", "--max-body", 50_000)
+    with serving(*arguments, folder=folder, env={"ADMIN_KEY": "k"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with server.client(headers={"authorization": "Bearer k"}) as opened:
+        yield opened
+
+
+def answered(found):
+    assert found.status_code in KNOWN, (found.status_code, found.text[:300])
+    if "event-stream" not in found.headers["content-type"]:
+        told = found.json()
+        assert ("error" in told) == (found.status_code != 200)
+
+
+@MANY
+@given(path=st.sampled_from(PATHS), body=st.binary(max_size=2000))
+def test_random_bytes(client, path, body):
+    answered(client.post(path, content=body))
+
+
+@MANY
+@given(path=st.sampled_from(PATHS), body=bodies)
+def test_bodies_that_are_nearly_right(client, path, body):
+    answered(client.post(path, content=json.dumps(body).encode()))
+
+
+@MANY
+@given(path=st.sampled_from(PATHS), body=values)
+def test_json_of_any_kind(client, path, body):
+    answered(client.post(path, content=json.dumps(body).encode()))
+
+
+@MANY
+@given(path=st.sampled_from(PATHS), text=texts, id=st.binary(max_size=30), timeout=st.text("0123456789-x.", max_size=12), length=st.integers(0, 200_000))
+def test_odd_headers_and_long_texts(client, path, text, id, timeout, length):
+    headers = {"x-request-id": b"".join(bytes([c]) for c in id if 32 < c < 127), "x-timeout-ms": timeout or "1000", "content-type": "x/y"}
+    body = json.dumps({"inputs": [text + "a" * length], "prompt": text, "messages": [{"role": "user", "content": text}]}).encode()
+    found = client.post(path, content=body, headers=headers)
+    assert found.status_code in KNOWN | {504}, (found.status_code, found.text[:300])
+
+
+@MANY
+@given(raw=st.binary(max_size=400))
+def test_what_is_no_http_closes_no_door(server, client, raw):
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(raw)
+    assert client.get("/livez").status_code == 200
+
+
+def test_after_all_that_it_answers_as_before_and_nothing_is_held(server, client):
+    assert client.post("/v1/predict", json={"inputs": ["one two"]}).status_code == 200
+    text = client.get("/metrics").text
+    assert "potstill_queue_rows 0.0" in text
+    assert "potstill_running_rows 0.0" in text
+    assert 'code="500"' not in text
+    assert server.stop() == 0

@@ -1,0 +1,175 @@
+"""The queue: bounded by count and by time, batches of one model, rows that nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from potstill.serving.scheduler import Busy, Scheduler
+
+
+class Slow:
+    """A model that takes ``seconds`` a call and answers each row with its length; a row "bad" breaks the call that it is in."""
+
+    def __init__(self, batch=1, seconds=0.05, threads=1):
+        self.batch, self.seconds, self.row_seconds, self.threads = batch, seconds, seconds, threads
+        self.calls: list[list[str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def encode(self, rows):
+        if any(row["text"] == "bad" for row in rows):
+            raise ValueError("bad")
+        return [row["text"] for row in rows]
+
+    def run(self, items):
+        self.gate.wait(10)
+        self.calls.append(list(items))
+        time.sleep(self.seconds)
+        return np.array([[len(item)] for item in items], np.float32)
+
+
+def rows(*texts):
+    return [{"text": text} for text in texts]
+
+
+def scenario(work, **more):
+    """Run a coroutine function with a scheduler."""
+
+    async def all():
+        scheduler = Scheduler(**{"workers": 1, "max_queue": 10, "max_wait_s": 5.0, **more})
+        try:
+            return await work(scheduler)
+        finally:
+            await asyncio.wait_for(scheduler.drained(), 10)
+            scheduler.close()
+
+    return asyncio.run(all())
+
+
+def test_rows_come_back_in_their_order_with_their_times():
+    async def work(scheduler):
+        return await asyncio.gather(*(scheduler.submit(model, rows("a" * i, "b")) for i in range(5)))
+
+    model = Slow()
+    found = scenario(work)
+    assert [one.scores.ravel().tolist() for one in found] == [[i, 1] for i in range(5)]
+    assert found[0].queue_s < 0.05 < found[4].queue_s
+    assert all(one.infer_s >= 0.09 for one in found)
+
+
+def test_requests_of_one_model_share_a_call_and_those_of_others_do_not():
+    one, other = Slow(batch=4), Slow(batch=4)
+
+    async def work(scheduler):
+        one.gate.clear()
+        first = asyncio.ensure_future(scheduler.submit(one, rows("x")))
+        await asyncio.sleep(0.02)
+        rest = [scheduler.submit(m, rows(text)) for m, text in ((one, "a"), (other, "b"), (one, "c"), (one, "d"), (one, "e"), (one, "f"))]
+        tasks = [asyncio.ensure_future(task) for task in rest]
+        await asyncio.sleep(0.02)
+        one.gate.set()
+        return await asyncio.gather(first, *tasks)
+
+    scenario(work)
+    assert one.calls == [["x"], ["a", "c", "d", "e"], ["f"]]
+    assert other.calls == [["b"]]
+
+
+def test_a_full_queue_refuses_and_a_request_larger_than_it_may_come_where_nothing_waits():
+    async def work(scheduler):
+        model = Slow()
+        tasks = [asyncio.ensure_future(scheduler.submit(model, rows(*"abcd"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="8 rows wait, 10 may") as caught:
+            await scheduler.submit(model, rows(*"abc"))
+        assert caught.value.retry_after >= 1
+        await asyncio.gather(*tasks)
+        return (await scheduler.submit(model, rows(*"abcdefghijklmno"))).scores
+
+    assert len(scenario(work)) == 15
+
+
+def test_a_row_that_waited_long_enough_is_told_so_though_the_worker_is_still_at_it():
+    async def work(scheduler):
+        model = Slow(seconds=1.0)
+        model.row_seconds = 0.001  # so that it is not refused at once
+        first = asyncio.ensure_future(scheduler.submit(model, rows("a")))
+        await asyncio.sleep(0.01)
+        began = time.monotonic()
+        with pytest.raises(Busy, match="the most that may be"):
+            await scheduler.submit(model, rows("b"))
+        assert 0.2 < time.monotonic() - began < 0.6
+        await first
+        assert scheduler.waiting_rows == 0
+
+    scenario(work, max_wait_s=0.3)
+
+
+def test_a_wait_that_is_foreseen_is_refused_at_once():
+    async def work(scheduler):
+        model = Slow(seconds=0.2)
+        tasks = [asyncio.ensure_future(scheduler.submit(model, rows("a"))) for _ in range(3)]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        with pytest.raises(Busy, match=r"the wait is about 0\.4 s"):
+            await scheduler.submit(model, rows("b"))
+        assert time.monotonic() - began < 0.05
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    scenario(work, max_wait_s=0.3)
+
+
+def test_a_cancelled_request_leaves_the_queue_and_ends_its_work_between_batches():
+    model = Slow(seconds=0.05)
+
+    async def work(scheduler):
+        long = asyncio.ensure_future(scheduler.submit(model, rows(*"abcdefghijklmnopqrst")))
+        waits = asyncio.ensure_future(scheduler.submit(model, rows("never")))
+        await asyncio.sleep(0.12)
+        long.cancel()
+        waits.cancel()
+        await asyncio.gather(long, waits, return_exceptions=True)
+        assert scheduler.waiting_rows == 0
+        return (await scheduler.submit(model, rows("after"))).scores
+
+    scenario(work, max_queue=100)
+    assert len(model.calls) < 8
+    assert model.calls[-1] == ["after"]
+    assert ["never"] not in model.calls
+
+
+def test_a_row_that_breaks_a_call_breaks_it_for_its_own_request_alone():
+    model = Slow(batch=8)
+
+    async def work(scheduler):
+        model.gate.clear()
+        first = asyncio.ensure_future(scheduler.submit(model, rows("x")))
+        await asyncio.sleep(0.02)
+        tasks = [asyncio.ensure_future(scheduler.submit(model, rows(text))) for text in ("a", "bad", "ccc")]
+        await asyncio.sleep(0.02)
+        model.gate.set()
+        return await asyncio.gather(first, *tasks, return_exceptions=True)
+
+    _, good, bad, also = scenario(work)
+    assert (good.scores[0, 0], also.scores[0, 0]) == (1, 3)
+    assert isinstance(bad, ValueError)
+
+
+def test_a_call_of_many_threads_takes_the_room_of_as_many_workers():
+    one, many = Slow(seconds=0.1), Slow(seconds=0.1, threads=3)
+
+    async def work(scheduler):
+        tasks = [asyncio.ensure_future(scheduler.submit(model, rows("a"))) for model in (one, many, one, one)]
+        await asyncio.sleep(0.03)
+        assert scheduler.busy == 1  # the second needs the room of three: it waits for the first, and those behind it wait too
+        await asyncio.sleep(0.1)
+        assert scheduler.busy == 3
+        await asyncio.gather(*tasks)
+        assert scheduler.busy == 0
+
+    scenario(work, workers=3)
