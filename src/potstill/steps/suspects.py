@@ -88,7 +88,7 @@ class _Look:
 
     def gold(self) -> dict[str, Any]:
         if self.teaching.adapted is None:
-            return self._part("gold", self.given, np.exp(self.said), "the teacher, which learnt from none of them")
+            return self._part("gold", self.given, np.exp(self.said), "the teacher, which was not trained on them")
         return self._part("gold", self.given, self._held_out(self.given), "TF-IDF with a linear model, cross-validated")
 
     def teacher(self) -> dict[str, Any]:
