@@ -89,6 +89,7 @@ def stub(*lines):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *told: None  # whoever asked may have gone
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"

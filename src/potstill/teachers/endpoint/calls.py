@@ -144,7 +144,7 @@ class Calls:
             now = self.clock.now()
             if self.rates.start() > now and (self.running or self.later):
                 break
-            call = heapq.heappop(self.later)[2] if self.later and self.later[0][0] <= now else self.take()
+            call = self._next(now)
             if call is None:
                 break
             if (pause := self.rates.start() - self.clock.now()) > 0:
@@ -155,6 +155,13 @@ class Calls:
             self.clock.sleep(max(max(self.later[0][0], self.rates.start()) - self.clock.now(), 0.0))
             return self._fill(pool)
         return bool(self.running)
+
+    def _next(self, now: float) -> Call | None:
+        """Return a call that is due again, else a new row; none while as many rows wait for another attempt as may be asked at once: a
+        server in trouble is sent no more of them."""
+        if self.later and self.later[0][0] <= now:
+            return heapq.heappop(self.later)[2]
+        return self.take() if len(self.running) + len(self.later) < self.spec.concurrency else None
 
     def _pause(self) -> float | None:
         """Return how long to wait for an answer before a call may be started; None: until one comes."""
