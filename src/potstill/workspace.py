@@ -15,6 +15,7 @@ from .cache import Cache
 from .contracts import Engine, Progress, Task
 from .lookup import load
 from .recipe.recipe import Recipe
+from .recipe.teacher import paid
 from .records import Usage
 from .runlog import RunLog
 
@@ -62,6 +63,11 @@ class Workspace:
     def price(self) -> float:
         """USD for one answer of the teacher."""
         return getattr(self.recipe.teacher, "usd_per_1000", 0.0) / 1000
+
+    @property
+    def paid(self) -> bool:
+        """Whether the teacher's answers cost money."""
+        return paid(self.recipe.teacher)
 
     def progress(self, stage: str) -> Progress:
         """Return what a stage calls to say how far it is."""

@@ -122,7 +122,8 @@ def _endpoint(work: Workspace, data: Data, spec: Any) -> Ready:
         work.log.secrets = (*work.log.secrets, load("potstill.teachers.endpoint.client:key_of")(spec))
     known = Ready(spec, "", fields=fields(data), shots=shots)
     identity = load("potstill.teachers.build:opened")(known.told(), data.head).identity()
-    return replace(known, fingerprint=storage.digest(identity, spec.calibration, data.head.named))
+    shifted_by = {"none": [], "content_free": [], "validation": [row.id for row in data.validation]}[spec.calibration]
+    return replace(known, fingerprint=storage.digest(identity, spec.calibration, shifted_by, data.head.named))
 
 
 def _ensemble(work: Workspace, data: Data, spec: Any) -> Ready:

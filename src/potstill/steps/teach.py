@@ -21,6 +21,9 @@ from .data import Data
 from .ready import Ready, ready
 
 
+CONTENT_FREE = ("N/A", "[MASK]", "")
+
+
 @dataclass
 class Teaching:
     """The teacher of a run: found by its fingerprint, opened (with all that it needs) only when it is asked."""
@@ -70,8 +73,32 @@ class Teaching:
     def _store(self) -> Any:
         return load("potstill.labels.store:LabelStore")(storage.home() / "labels", log=self.work.log)
 
+    @cached_property
+    def shift(self) -> np.ndarray | None:
+        """What is added to log-probabilities so that a label's word has no pull of its own *Shape:* (labels,); None where nothing is.
+
+        Of what the model says of texts without content (Zhao et al. 2021, arXiv:2102.09690, section 4), or on average of the validation rows
+        (Zhou et al. 2023, arXiv:2309.17249): minus the log of the mean probabilities. No label is looked at. These are calls, asked once, as any.
+        """
+        how = getattr(self.ready.spec, "calibration", "none")
+        if how == "none":
+            return None
+        validation = self.data.validation.examples
+        empty = [Example.make(dict.fromkeys(self.ready.fields, text)) for text in CONTENT_FREE]
+        rows = list(validation) if how == "validation" else empty
+        answers = self._ask(rows, [self.data.head.want], count=True)
+        known = answers.answered(row.id for row in rows)
+        if not known:
+            self.work.log.warn(f"calibration: {how}: the teacher answered none of its {len(rows):,} rows, so nothing is calibrated")
+            return None
+        shift: np.ndarray = -np.log(np.exp(answers.array(known, self.data.head.want).astype(np.float64)).mean(axis=0))
+        return shift
+
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
+        return self._ask(examples, wants, count=count).shifted(self.shift)
+
+    def _ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool) -> Any:
         answers = load("potstill.labels.ask:ask")(
             self.teacher, examples, wants, store=self._store(), log=self.work.log, offline=self.work.offline and self._remote, run=self.work.run,
             budget=self._budget(), failed=self.failed,
@@ -123,7 +150,7 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
         with work.log.stage("measure", "measuring the teacher against the floor"):
             said = {"teacher": teaching.logprobs(data.validation.examples), "calibration": teaching.logprobs(data.calibration.examples)}
             _answers(teaching, said["teacher"])
-            result = {"facts": dict(teaching.teacher.facts())}
+            result = {"facts": {**teaching.teacher.facts(), **_samples(teaching, said["teacher"])}}
             if data.teaches_gold:
                 fitted = floor(work, data)
                 said["floor"] = fitted.predict_logprobs([work.task.text(row) for row in data.validation])
@@ -139,6 +166,15 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
     stage = work.cache.get("standing", inputs, make)
     _judge(work, data, stage)
     return stage
+
+
+def _samples(teaching: Teaching, said: np.ndarray) -> dict[str, Any]:
+    """Return how far a teacher that is asked several times agrees with itself on the validation rows; nothing where it is asked once."""
+    if getattr(teaching.ready.spec, "samples", 1) < 2:
+        return {}
+    found = load("potstill.evaluation.samples:agreement")(said, teaching.ready.spec.samples)
+    teaching.work.log.say(load("potstill.evaluation.samples:in_words")(found))
+    return {"self_agreement": found}
 
 
 def _answers(teaching: Teaching, said: np.ndarray) -> None:

@@ -52,7 +52,9 @@ def build(
     """
     if spec.kind not in KINDS:
         raise TeacherError(f"there is no kind of teacher '{spec.kind}'", place="teacher.kind", remedy=did_you_mean(spec.kind, KINDS))
-    teacher: Teacher = load(QUICK if graph is not None else KINDS[spec.kind])(spec, head, Given(folder, graph, tuple(members), threads, tuple(fields), tuple(shots), clock))
+    teacher: Teacher = load(QUICK if graph is not None else KINDS[spec.kind])(
+        spec, head, Given(folder, graph, tuple(members), threads, tuple(fields), tuple(shots), clock)
+    )
     return teacher
 
 

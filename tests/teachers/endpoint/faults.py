@@ -20,7 +20,10 @@ def tokens(*top, said=None, usage=USAGE):
 
 
 def text(*said, **more):
-    return {"choices": [{"index": i, "message": {"role": "assistant", "content": one, **more}, "finish_reason": "stop"} for i, one in enumerate(said)], "usage": USAGE}
+    return {
+        "choices": [{"index": i, "message": {"role": "assistant", "content": one, **more}, "finish_reason": "stop"} for i, one in enumerate(said)],
+        "usage": USAGE,
+    }
 
 
 GOOD = tokens(("good", -0.1), ("bad", -2.5), ("x", -5.0))

@@ -11,10 +11,10 @@ import pytest
 
 from potstill.errors import TeacherError
 from potstill.records import Answered, Failed, Refused, Usage
+from tests.labels.fakes import LOGPROBS
 from tests.teachers.endpoint.clock import Simulated
 from tests.teachers.endpoint.faults import GOOD, stub, text, tokens
 from tests.teachers.endpoint.made import rows, teacher
-from tests.labels.fakes import LOGPROBS
 
 
 def asked(script, n=1, *, clock=None, booked=None, **options):
@@ -95,7 +95,7 @@ def test_a_400_is_a_row_s_own_failure_and_a_filter_a_refusal():
     with stub(text("", refusal="I must not")) as script:
         assert asked(script)[0][0] == Refused("the model refused: I must not")
     with stub(text("I can't say")) as script:
-        assert asked(script, scoring="text")[0][0] == Refused("it said no label: \"I can't say\"")
+        assert asked(script, scoring="text")[0][0] == Refused('it said no label: "I can\'t say"')
 
 
 FINAL = {
@@ -131,7 +131,7 @@ def test_a_dead_server_is_named_and_nothing_is_counted():
     clock, booked = Simulated(), []
     made = teacher(url, clock=clock)
     left = iter(rows(50))
-    with pytest.raises(TeacherError, match="no server answers at http://127(?s:.*)run the same command again"):
+    with pytest.raises(TeacherError, match=r"no server answers at http://127(?s:.*)run the same command again"):
         for _, _, usage in made.calls(lambda: next(left, None), [LOGPROBS], lambda id, usage: booked.append(usage)):
             booked.append(usage)
     assert sum(booked, Usage()) == Usage()
@@ -150,7 +150,7 @@ def test_a_storm_of_429_is_waited_out_with_all_rows_answered():
 
 def test_a_storm_that_never_ends_ends_the_run_after_the_recipes_patience():
     clock = Simulated()
-    with stub((429, "storm", {})) as script, pytest.raises(TeacherError, match="no answer for (59|60)\\d|the quota may be used up"):
+    with stub((429, "storm", {})) as script, pytest.raises(TeacherError, match="the quota may be used up"):
         asked(script, 5, clock=clock, concurrency=2, patience_s=60)
     assert clock.time - 1000 < 400
 

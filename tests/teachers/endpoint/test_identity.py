@@ -59,6 +59,6 @@ def test_a_key_is_read_when_asked_and_stands_nowhere(monkeypatch):
 
 def test_a_public_name_that_leads_inside_is_refused(monkeypatch):
     monkeypatch.setattr(client.socket, "getaddrinfo", lambda *a, **k: [(2, 1, 6, "", ("169.254.169.254", 0))])
-    with pytest.raises(TeacherError, match="leads to 169.254.169.254, inside a network"):
+    with pytest.raises(TeacherError, match=r"leads to 169\.254\.169\.254, inside a network"):
         client.check_address(spec("https://models.example.com/v1"))
     client.check_address(spec("https://models.example.com/v1", private_hosts=["models.example.com"]))

@@ -84,7 +84,7 @@ def test_a_row_can_not_close_its_delimiter_nor_end_a_turn(value):
 
 def test_a_pair_is_shown_whole_or_refused():
     row = Example.make({"text": "a", "text_pair": "b"})
-    shown = teacher(fields=("text", "text_pair")).request(row).decode()
+    shown = teacher(fields=("text", "text_pair")).template.about(row.fields)
     assert "<text_pair>" in shown
     with pytest.raises(TeacherError, match="does not show 'text_pair'"):
         teacher(prompt={"text": "{{text}}"}).request(row)

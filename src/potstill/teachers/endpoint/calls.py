@@ -211,7 +211,9 @@ class Calls:
         wait = trouble.wait if trouble.wait is not None else FIRST_WAIT
         self.rates.not_before = max(self.rates.not_before, now + wait)
         if now + wait - self.busy_since > self.spec.patience_s:
-            words = f"{trouble.reason}; no answer for {now - self.busy_since:,.0f} seconds" + (f", and it asks to wait {wait:,.0f} more" if trouble.wait else "")
+            words = f"{trouble.reason}; no answer for {now - self.busy_since:,.0f} seconds" + (
+                f", and it asks to wait {wait:,.0f} more" if trouble.wait else ""
+            )
             remedy = f"the quota may be used up, or lower concurrency or requests_per_minute, {GO_ON}"
             self.end = self.end or TeacherError(words, place=self.place, remedy=remedy)
 

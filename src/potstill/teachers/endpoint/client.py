@@ -96,7 +96,9 @@ class Client:
         words = f"the server said {status}" + (f": {said}" if said else "")
         if 300 <= status < 400:
             where = self._clear(headers.get("location", "elsewhere"))
-            raise TeacherError(f"{words}, and sends us to {where}; no redirect is followed", place=self._place, remedy="write that address into the recipe: url")
+            raise TeacherError(
+                f"{words}, and sends us to {where}; no redirect is followed", place=self._place, remedy="write that address into the recipe: url"
+            )
         if status in FINAL:
             raise TeacherError(words, place=self._place, remedy=FINAL[status](self._spec))
         if status == 429 and any(word in text for word in ("insufficient_quota", "billing")):
@@ -154,7 +156,11 @@ def _wait(headers: Mapping[str, str]) -> float | None:
 
 
 def _key_remedy(spec: Any) -> str:
-    return f"look at the key in {spec.api_key.removeprefix('env:')}" if spec.api_key else "it wants a key: put it into a variable and name that, api_key: env:MY_KEY"
+    return (
+        f"look at the key in {spec.api_key.removeprefix('env:')}"
+        if spec.api_key
+        else "it wants a key: put it into a variable and name that, api_key: env:MY_KEY"
+    )
 
 
 def _model_remedy(spec: Any) -> str:

@@ -99,7 +99,9 @@ def draw(rows: Sequence[Example], count: int, seed: int) -> list[Example]:
     queues = [by_label[label] for label in sorted(by_label, key=lambda label: rng.integer(seed, "shot label", label))]
     turns = [queue[turn] for turn in range(max(map(len, queues), default=0)) for queue in queues if turn < len(queue)]
     if len(turns) < count:
-        raise TeacherError(f"{count} shots are asked for, and {len(turns)} training rows have a gold label", place="teacher.prompt.shots", remedy="ask for fewer")
+        raise TeacherError(
+            f"{count} shots are asked for, and {len(turns)} training rows have a gold label", place="teacher.prompt.shots", remedy="ask for fewer"
+        )
     return sorted(turns[:count], key=lambda row: rng.integer(seed, "shot place", row.id))
 
 

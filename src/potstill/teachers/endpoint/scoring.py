@@ -51,7 +51,9 @@ class Words:
         for label, words in self.of.items():
             for word in words:
                 if not word or seen.setdefault(word.casefold(), label) != label:
-                    raise TeacherError(f"'{word}' says both '{seen.get(word.casefold(), label)}' and '{label}'", place="teacher.words", remedy="give each its own")
+                    raise TeacherError(
+                        f"'{word}' says both '{seen.get(word.casefold(), label)}' and '{label}'", place="teacher.words", remedy="give each its own"
+                    )
         self.label_of = seen
 
     @property
@@ -165,7 +167,13 @@ class Written:
         spec = self.spec
         sampled = {"n": spec.samples, "seed": spec.seed} if spec.samples > 1 or spec.sampling_temperature else {}
         stop = {"stop": ["\n"]} if spec.api == "completion" else {}
-        return {**conversation(spec.api, self.words, template, shots, fields), "max_tokens": spec.max_new_tokens, "temperature": spec.sampling_temperature, **sampled, **stop}
+        return {
+            **conversation(spec.api, self.words, template, shots, fields),
+            "max_tokens": spec.max_new_tokens,
+            "temperature": spec.sampling_temperature,
+            **sampled,
+            **stop,
+        }
 
     def read(self, reply: Mapping[str, Any], body: Mapping[str, Any]) -> np.ndarray:
         texts = [str(_text(choice) or "") for choice in reply["choices"]]

@@ -45,8 +45,10 @@ class EndpointTeacher:
         return frozenset({"logprobs"})
 
     def request(self, example: Example) -> bytes:
-        """Return the request as it is sent: the model, the whole prompt, the sampling."""
-        return storage.canonical(self._body(example))
+        """Return the row's fields: all else that is sent is a part of the identity. Raises :class:`TeacherError` where the prompt does not show them."""
+        fields = texts(example.fields)
+        self.template.about(fields)
+        return storage.canonical(fields)
 
     def reserve(self, example: Example) -> Usage:
         """Return the most that one call about ``example`` is expected to cost, before the server has counted its tokens."""
@@ -83,7 +85,9 @@ class EndpointTeacher:
             return Call(example.id, body, self._reserve(body))
 
         try:
-            yield from Calls(next_call, lambda call: self._attempt(client, call), booked, self.spec, self._clock, self._rates, f"teacher.url: {client.url}").run()
+            yield from Calls(
+                next_call, lambda call: self._attempt(client, call), booked, self.spec, self._clock, self._rates, f"teacher.url: {client.url}"
+            ).run()
         finally:
             client.close()
 
@@ -116,11 +120,11 @@ class EndpointTeacher:
     def _usage(self, reply: Mapping[str, Any], call: Call) -> Usage:
         """Return what the server counted; where it does not count, what was reserved."""
         told = reply.get("usage") or {}
-        counts = [told.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
+        tokens_in, tokens_out = told.get("prompt_tokens"), told.get("completion_tokens")
+        if not isinstance(tokens_in, int) or not isinstance(tokens_out, int) or min(tokens_in, tokens_out) < 0:
             return call.reserve
-        self._tokens_a_byte = max(self._tokens_a_byte, 1.2 * counts[0] / _bytes(call.body))
-        return self._priced(counts[0], counts[1])
+        self._tokens_a_byte = max(self._tokens_a_byte, 1.2 * tokens_in / _bytes(call.body))
+        return self._priced(tokens_in, tokens_out)
 
     def _read(self, reply: Mapping[str, Any], call: Call) -> Answer:
         refusal = _refusal(reply)
@@ -154,7 +158,7 @@ def _refusal(reply: Mapping[str, Any]) -> str | None:
 
 
 def identity(spec: Any, words: Words, written: Template, shots: Sequence[Shot]) -> str:
-    """Return the digest of all that the answers depend on, beside the request itself.
+    """Return the digest of all that the answers depend on, beside the row itself.
 
     The host is a part of it, for two servers may call different models alike; its port, path and scheme are none, for a server moves
     between these. All of loopback is one host: local servers get their ports by chance, and `version` tells two of them apart.
