@@ -139,7 +139,7 @@ def test_label_words_are_calibrated_by_what_is_said_of_nothing(world):
     for how in ("content_free", "validation"):
         found = run(world, f"by-{how}", until="measure", teacher={"calibration": how}).report
         assert found["usage"]["teacher_calls"] == (3 if how == "content_free" else 0)  # of the rows nothing is asked again
-        assert found["validation"]["teacher"]["accuracy"] > plain["validation"]["teacher"]["accuracy"] - 0.1
+        assert found["validation"]["teacher"]["accuracy"] > 0.6
         assert found["validation"]["teacher"]["log_loss"] != plain["validation"]["teacher"]["log_loss"]
 
 

@@ -82,6 +82,16 @@ def test_examples_with_one_request_share_an_answer(store):
     assert np.array_equal(*(answers.array([row.id], LOGPROBS) for row in rows))
 
 
+def test_a_shift_moves_the_log_probabilities_that_come_out_and_no_stored_one(store):
+    rows = examples(3)
+    ids = [row.id for row in rows]
+    answers = asks(store, Fake(("b", "a")), rows)
+    before, shift = answers.array(ids, LOGPROBS), np.array([1.0, -1.0])
+    moved = np.exp(answers.shifted(shift).array(ids, LOGPROBS))
+    np.testing.assert_allclose(moved, np.exp(before + shift) / np.exp(before + shift).sum(axis=1, keepdims=True), rtol=1e-6)
+    np.testing.assert_array_equal(asks(store, Fake(("b", "a")), rows).array(ids, LOGPROBS), before)
+
+
 def test_refusals_are_kept_and_failures_asked_again(store):
     rows = examples(4)
     says = {"text number 1": Refused("will not"), "text number 2": Failed("timeout")}
