@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import storage
 from .cache import Cache
@@ -47,21 +48,26 @@ class Workspace:
     def threads(self) -> int:
         return self.recipe.threads or os.cpu_count() or 1
 
-    def spent(self) -> Mapping[str, int]:
-        """Return the calls to the teacher of all this folder's invocations, killed ones too: see ``LabelStore.spent``."""
+    def spent(self) -> Any:
+        """Return the calls to the teacher of all this folder's invocations, killed ones too, and what they cost: see ``LabelStore.spent``."""
         root = storage.home() / "labels"
         if not root.is_dir():
-            return {"calls": 0, "failed": 0, "possibly_paid": 0, "in_flight": 0}
+            return load("potstill.labels.entries:Spent")()
         index = load("potstill.labels.index:Index")(root)
         try:
-            found: Mapping[str, int] = index.spent(self.run)
+            return index.spent(self.run)
         finally:
             index.close()
-        return found
+
+    def bill(self) -> tuple[float, float]:
+        """Return what the teacher has cost so far in USD: what is booked, and with it what was possibly paid."""
+        spent = self.spent()
+        usd = max(spent.usd, spent.calls * self.price)  # calls that an older potstill booked have no price there
+        return usd, usd + max(spent.possibly_usd, spent.possibly_paid * self.price)
 
     @property
     def price(self) -> float:
-        """USD for one answer of the teacher."""
+        """USD for one answer of a teacher whose answers all cost the same."""
         return getattr(self.recipe.teacher, "usd_per_1000", 0.0) / 1000
 
     @property

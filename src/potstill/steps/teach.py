@@ -15,11 +15,10 @@ from ..cache import Stage
 from ..contracts import Teacher
 from ..errors import TeacherError
 from ..lookup import load
-from ..records import Example, Want
+from ..records import Example, Limits, Want
 from ..workspace import Workspace
 from .data import Data
 from .ready import Ready, ready
-
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 
@@ -67,7 +66,8 @@ class Teaching:
 
     def _through(self, member: Teacher) -> Teacher:
         """Return an ensemble's member as it is asked: its answers are kept under its own identity."""
-        through: Teacher = load("potstill.labels.through:Through")(member, self._store(), self.work.log)
+        account = load("potstill.labels.account:Account")(self._store(), self.work.log, part=True)
+        through: Teacher = load("potstill.labels.through:Through")(member, account)
         return through
 
     def _store(self) -> Any:
@@ -99,13 +99,21 @@ class Teaching:
         return self._ask(examples, wants, count=count).shifted(self.shift)
 
     def _ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool) -> Any:
-        answers = load("potstill.labels.ask:ask")(
-            self.teacher, examples, wants, store=self._store(), log=self.work.log, offline=self.work.offline and self._remote, run=self.work.run,
-            budget=self._budget(), failed=self.failed,
-        )  # fmt: skip
+        answers = load("potstill.labels.ask:ask")(self.teacher, examples, wants, self.account)
         if count:
             self.work.usage += answers.usage
+            if answers.usage.cached_calls:
+                answers.store.index.hit(self.work.run, self.teacher.identity(), answers.usage.cached_calls)
         return answers
+
+    @property
+    def account(self) -> Any:
+        """On whose account the teacher is asked: this run's."""
+        required, spec = self.work.recipe.requirement, self.work.recipe.teacher
+        usd = required.max_cost_usd if required is not None and self.work.paid else None
+        limits = Limits(usd, getattr(spec, "max_tokens", None), getattr(spec, "max_requests", None))
+        offline = self.work.offline and self._remote
+        return load("potstill.labels.account:Account")(self._store(), self.work.log, self.work.run, limits, offline, failed=self.failed)
 
     def logprobs(self, examples: Sequence[Example], *, count: bool = True) -> np.ndarray:
         """Return the teacher's log-probabilities, of labels log-odds *Shape:* (n, classes); a row of NaN where it gave no answer."""
@@ -117,14 +125,6 @@ class Teaching:
         if places:
             out[places] = answers.array([examples[i].id for i in places], want)
         return out
-
-    def _budget(self) -> int | None:
-        """Return how many calls the recipe's ``max_cost_usd`` still allows; None where calls are free or nothing is set."""
-        required = self.work.recipe.requirement
-        if not self.work.price or required is None or required.max_cost_usd is None:
-            return None
-        spent = self.work.spent()
-        return int(required.max_cost_usd / self.work.price + 1e-6) - spent["calls"] - spent["possibly_paid"]
 
     @property
     def _remote(self) -> bool:

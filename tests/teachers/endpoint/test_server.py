@@ -12,9 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from potstill.errors import TeacherError
-from potstill.labels import LabelStore, ask
+from potstill.labels import Account, LabelStore, ask
 from potstill.records import Answered, Example, Head, Refused
-from potstill.runlog import RunLog
 from potstill.teachers.gguf import usable
 from tests import tiny
 from tests.labels.fakes import LOGPROBS
@@ -90,8 +89,8 @@ def test_written_answers_and_samples(url):
 def test_ten_more_rows_are_ten_calls_and_the_servers_count_is_the_ledgers(url, place, tmp_path):
     with LabelStore(tmp_path / "labels") as store:
         before = counted(place / "count")
-        first = ask(teacher(url), rows(30), [LOGPROBS], store=store, log=RunLog())
-        second = ask(teacher(url), rows(40), [LOGPROBS], store=store, log=RunLog())
+        first = ask(teacher(url), rows(30), [LOGPROBS], Account(store))
+        second = ask(teacher(url), rows(40), [LOGPROBS], Account(store))
     assert (first.usage.teacher_calls, second.usage.teacher_calls, second.usage.cached_calls) == (30, 10, 30)
     calls = counted(place / "count")[len(before) :]
     assert len(calls) == 40
