@@ -101,13 +101,14 @@ class PaidByCall(Protocol):
         """Return the most that a call about ``example`` is expected to cost."""
 
     def calls(
-        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None]
+        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False
     ) -> Iterator[tuple[str, Answer, Usage]]:  # fmt: skip
         """Yield each answer with its example's id and what it cost, as they come; many calls may be in flight.
 
         ``take`` is called just before a call is sent: it gives the row, None where there is none now (one may come when an answer has).
         ``booked(id, usage)`` hears of an attempt that failed, before the next attempt of its row. Both are called in the caller's
-        thread. Raises :class:`TeacherError` for what holds of every row, once all that was in flight has been yielded.
+        thread. ``proven``: it has answered before, so that rows that fail are more likely the rows' own fault. Raises
+        :class:`TeacherError` for what holds of every row, once all that was in flight has been yielded.
         """
 
 

@@ -90,7 +90,7 @@ def test_an_unreadable_index_says_what_to_do(root):
 def test_an_index_that_is_busy_is_not_called_broken(root, monkeypatch):
     fill(root, examples(3))
     monkeypatch.setattr("potstill.labels.index.BUSY_SECONDS", 0.1)
-    with LabelStore(root) as holder, LabelStore(root) as waiter, holder.index._change():
+    with LabelStore(root) as holder, LabelStore(root) as waiter, holder.index.change():
         with pytest.raises(StoreError, match="another process has held") as error:
             waiter.put(Origin("who", "name", ""), {})
         assert "delete" not in str(error.value)

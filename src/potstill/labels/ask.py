@@ -153,7 +153,7 @@ class _Asking:
         account, spent = self.account, self.store.spent(self.account.run)
         calls = ByCall(teacher, wants, self.store, self._origin(), account.run, account.limits, self.asked, deque(batch), spent=spent)
         try:
-            for id, said, usage in teacher.calls(calls.take, wants, calls.booked):
+            for id, said, usage in teacher.calls(calls.take, wants, calls.booked, proven=self.store.index.knows(self.identity)):
                 if id not in calls.open:
                     raise PotstillError("the teacher answered what it was not asked, or twice", place=f"{self.teacher.name}, {id[:12]}")
                 key, answer = calls.open[id][1], _checked(said, wants, self.teacher.labels)

@@ -126,6 +126,10 @@ class Index:
     def names(self) -> set[str]:
         return {name for (name,) in self.query("SELECT name FROM shards")}
 
+    def knows(self, identity: str) -> bool:
+        """Return whether any answer of this teacher is held."""
+        return bool(self.query("SELECT 1 FROM shards WHERE identity = ? AND gone = 0 LIMIT 1", (identity,)))
+
     def add(
         self, shards: Iterable[Entry], batch: int | None = None, *, calls: int = 0, failed: int = 0, usd: float = 0.0
     ) -> None:  # fmt: skip

@@ -18,7 +18,9 @@ from ...records import Answer, Failed, Usage
 from .client import GO_ON, Again
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0  # seconds before a call is tried again; doubled each time, up to the longest
-IN_A_ROW = 5  # rows given up one after another, no answer between them: then it is the server, not the rows
+# Rows given up one after another, no answer between them, or twice as many as are asked at once: then it is the server, not the rows. Of a
+# server that has answered, and now stumbles over what may be rows of their own kind, ten times as many are borne.
+IN_A_ROW, BORNE = 5, 10
 BUSY = Usage(teacher_calls=1)
 
 
@@ -110,6 +112,7 @@ class Calls:
     place: str
     later: list[tuple[float, int, Call]] = field(default_factory=list)
     running: dict[Future[Done | Again], Call] = field(default_factory=dict)
+    proven: bool = False  # whether this teacher has ever answered
     number: int = 0
     given_up: int = 0  # in a row
     busy_since: float | None = None
@@ -129,13 +132,15 @@ class Calls:
                         yield call.id, Failed(error.message), BUSY
                         continue
                     if isinstance(outcome, Done):
-                        self.given_up, self.busy_since = (self.given_up, self.busy_since) if isinstance(outcome.answer, Failed) else (0, None)
+                        if not isinstance(outcome.answer, Failed):
+                            self.given_up, self.busy_since, self.proven = 0, None, True
                         yield from self._finished(call, outcome)
                     else:
                         yield from self._troubled(call, outcome)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         if self.end is not None:
+            yield from ((call.id, Failed(self.end.message), Usage()) for _, _, call in self.later)  # their attempts are booked
             raise self.end
 
     def _fill(self, pool: ThreadPoolExecutor) -> bool:
@@ -177,7 +182,7 @@ class Calls:
         self.end = self.end or done.end
         yield call.id, done.answer, done.usage
         if isinstance(done.answer, Failed):
-            self._gave_up(done.answer.reason)
+            self._gave_up(done.answer.reason, row=True)
 
     def _troubled(self, call: Call, trouble: Again) -> Iterator[tuple[str, Answer, Usage]]:
         """Try again later, or give the row up."""
@@ -187,7 +192,7 @@ class Calls:
             self._busy(trouble)
         elif call.attempt >= self.spec.retries:
             yield call.id, Failed(f"{trouble.reason}, {call.attempt + 1} times"), usage
-            self._gave_up(trouble.reason)
+            self._gave_up(trouble.reason, row=trouble.row)
             return
         if self.end is not None:
             yield call.id, Failed(trouble.reason), usage
@@ -217,9 +222,10 @@ class Calls:
             remedy = f"the quota may be used up, or lower concurrency or requests_per_minute, {GO_ON}"
             self.end = self.end or TeacherError(words, place=self.place, remedy=remedy)
 
-    def _gave_up(self, reason: str) -> None:
+    def _gave_up(self, reason: str, *, row: bool) -> None:
         self.given_up += 1
-        if self.given_up >= IN_A_ROW and self.end is None:
+        borne = max(IN_A_ROW, 2 * self.spec.concurrency) * (BORNE if row and self.proven else 1)
+        if self.given_up >= borne and self.end is None:
             words = f"{reason}; {self.given_up} rows in a row had no answer"
             self.end = TeacherError(words, place=self.place, remedy=f"look at the server, {GO_ON}")
 

@@ -38,11 +38,12 @@ class Reply:
 @dataclass(frozen=True)
 class Again:
     """No answer this time. ``unsent``: nothing reached the server; ``lost``: it may have worked, and may be paid; ``busy``: it has too
-    much to do, and says for how long (``wait`` seconds) where it says so."""
+    much to do, and says for how long (``wait`` seconds) where it says so. ``row``: the row itself may be what the server stumbles over."""
 
     reason: str
     kind: Literal["unsent", "lost", "said", "busy"]
     wait: float | None = None
+    row: bool = False
 
 
 Outcome = Reply | Again | Refused | Failed
@@ -106,7 +107,7 @@ class Client:
         if status in (429, 503, 529):
             return Again(words, "busy", _wait(headers))
         if status in (408, 409, 425) or status >= 500:
-            return Again(words, "said", _wait(headers))
+            return Again(words, "said", _wait(headers), row=status == 500)
         if any(word in text for word in ("content_filter", "content_policy", "content_management")):
             return Refused(f"the server's filter: {said}")
         return Failed(words)

@@ -36,7 +36,7 @@ class EndpointTeacher:
         self.template, self.shots, self.way = written, tuple(shots), ways(self.words, spec)
         self._clock = clock or WallClock()
         self._rates = Rates(self._clock, spec.requests_per_minute, spec.tokens_per_minute)
-        self._tokens_a_byte = TOKENS_A_BYTE
+        self._most = 0.0  # tokens a byte that the server has counted
 
     def identity(self) -> str:
         return identity(self.spec, self.words, self.template, self.shots)
@@ -71,7 +71,7 @@ class EndpointTeacher:
             yield id, answer
 
     def calls(
-        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None]
+        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False
     ) -> Iterator[tuple[str, Answer, Usage]]:  # fmt: skip
         """See :class:`potstill.contracts.PaidByCall`."""
         only_logprobs(self.name, "an endpoint", wants)
@@ -85,9 +85,8 @@ class EndpointTeacher:
             return Call(example.id, body, self._reserve(body))
 
         try:
-            yield from Calls(
-                next_call, lambda call: self._attempt(client, call), booked, self.spec, self._clock, self._rates, f"teacher.url: {client.url}"
-            ).run()
+            place = f"teacher.url: {client.url}"
+            yield from Calls(next_call, lambda call: self._attempt(client, call), booked, self.spec, self._clock, self._rates, place, proven=proven).run()
         finally:
             client.close()
 
@@ -97,7 +96,7 @@ class EndpointTeacher:
 
     def _reserve(self, body: Mapping[str, Any]) -> Usage:
         spec, prompts = self.spec, len(body["prompt"]) if isinstance(body.get("prompt"), list) else 1
-        tokens_in = int(_bytes(body) * self._tokens_a_byte) + 16 * prompts
+        tokens_in = int(_bytes(body) * (1.2 * self._most or TOKENS_A_BYTE)) + 16 * prompts
         return self._priced(tokens_in, prompts * spec.samples * (spec.max_new_tokens if spec.scoring == "text" else 1))
 
     def _priced(self, tokens_in: int, tokens_out: int) -> Usage:
@@ -123,7 +122,7 @@ class EndpointTeacher:
         tokens_in, tokens_out = told.get("prompt_tokens"), told.get("completion_tokens")
         if not isinstance(tokens_in, int) or not isinstance(tokens_out, int) or min(tokens_in, tokens_out) < 0:
             return call.reserve
-        self._tokens_a_byte = max(self._tokens_a_byte, 1.2 * tokens_in / _bytes(call.body))
+        self._most = max(self._most, tokens_in / _bytes(call.body))
         return self._priced(tokens_in, tokens_out)
 
     def _read(self, reply: Mapping[str, Any], call: Call) -> Answer:
