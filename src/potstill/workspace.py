@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ class Workspace:
     engine: Engine
     run: str
     offline: bool = False
+    consent: Callable[[str], bool] | None = None  # asks a person whether a cost is agreed to; None: nobody is there
+    estimate: dict[str, Any] | None = None  # of what the teacher's answers will cost
     usage: Usage = field(default_factory=Usage)
 
     @property
@@ -85,7 +87,9 @@ class Workspace:
 
 
 @contextmanager
-def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, fresh: bool) -> Iterator[Workspace]:
+def open_workspace(
+    recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, fresh: bool, consent: Callable[[str], bool] | None = None
+) -> Iterator[Workspace]:
     """Hold the run's folder alone while working in it; raises LockedError where another run has it. ``fresh`` forgets its stages."""
     with storage.locked(folder):
         storage.sweep(folder)
@@ -93,7 +97,7 @@ def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, 
             shutil.rmtree(folder / "stages", ignore_errors=True)
         log.path = folder / "events.jsonl"
         task = load("potstill.tasks:task")(recipe.task, separator=recipe.data.separator)
-        yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), _run(folder), offline)
+        yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), _run(folder), offline, consent)
 
 
 def _run(folder: Path) -> str:

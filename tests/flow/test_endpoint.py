@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from importlib import resources
 
 import jsonschema
@@ -14,7 +15,8 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import potstill
-from potstill.errors import TeacherError
+from potstill.errors import BudgetError, TeacherError, UserError
+from potstill.labels import admin
 from potstill.measuring import measure
 from potstill.runlog import RunLog
 from tests import tiny
@@ -150,3 +152,55 @@ def test_samples_give_soft_labels_and_say_how_far_the_teacher_agrees_with_itself
     assert found["samples"] == 4
     assert 0.5 < found["agreement"] < 1
     assert any("asked 4 times" in text for text in said)
+
+
+PRICED = {"usd_per_million_in": 1.0, "usd_per_million_out": 2.0}
+
+
+def test_what_costs_money_is_estimated_and_agreed_to_before_it_is_paid(world):
+    folder, _ = world
+    teacher, data = {**PRICED, "version": "priced"}, {"unlabeled": None}
+    begun = len(counted(folder / "count"))
+    with pytest.raises(UserError, match=r"nobody is there to agree(?s:.*)max_cost_usd(?s:.*)--yes"):
+        run(world, "alone", teacher=teacher, data=data)
+    assert len(counted(folder / "count")) == begun  # nothing at all was asked
+    asked = []
+    with pytest.raises(UserError, match="it was not agreed to"):
+        run(world, "no", teacher=teacher, data=data, consent=lambda words: asked.append(words))
+    assert len(counted(folder / "count")) == begun + 20
+    assert "rows will cost about" in asked[0]
+    with pytest.raises(UserError, match=r"will cost about(?s:.*)max_cost_usd"):
+        run(world, "too-little", teacher=teacher, data=data, requirement={"max_cost_usd": 0.001})
+    assert len(counted(folder / "count")) == begun + 20  # the probe is held
+
+    done = run(world, "yes", teacher=teacher, data=data, consent=lambda words: True)
+    cost = done.report["cost"]
+    usd = cost["estimate"]["usd"]
+    new = counted(folder / "count")[begun:]
+    assert max(Counter(hash for hash, _, _ in new).values()) == 1
+    assert len(new) == 20 + cost["teacher_calls"]
+    assert cost["tokens_in"] == sum(tokens for _, tokens, _ in new[20:])
+    assert cost["usd"] == pytest.approx(sum(i + 2 * o for _, i, o in new[20:]) / 1e6)
+    assert usd["low"] <= cost["usd"] <= usd["high"]
+    assert (usd["high"] - usd["low"]) / usd["value"] < 0.5
+    again = run(world, "yes", teacher=teacher, data=data)  # what was agreed to is not asked about again
+    assert again.report["cost"]["usd"] == cost["usd"]
+    assert again.report["cost"]["last"]["teacher_calls"] == 0
+
+
+def test_a_hard_stop_is_one_and_the_run_goes_on_when_it_is_raised(world):
+    folder, _ = world
+    teacher, begun = {**PRICED, "version": "stopped"}, len(counted(folder / "count"))
+    options = {"teacher": teacher, "until": "label", "consent": lambda words: True}
+    with pytest.raises(BudgetError, match="answers are there, all of them kept"):
+        run(world, "stopped", requirement={"max_cost_usd": 0.01}, **options)
+    spent = sum(i + 2 * o for _, i, o in counted(folder / "count")[begun:]) / 1e6
+    assert 0.008 < spent <= 0.01
+    run(world, "stopped", requirement={"max_cost_usd": 1.0}, **options)
+    assert max(Counter(hash for hash, _, _ in counted(folder / "count")[begun:]).values()) == 1
+    with pytest.raises(BudgetError, match="max_requests"):
+        run(world, "few", teacher={"version": "few", "max_requests": 30}, until="label")
+    told = admin.stats(folder / "home" / "labels")
+    assert told["usd"] > 0.01
+    assert told["tokens_in"] > 1000
+    assert told["cached"] > 0

@@ -113,7 +113,13 @@ def _cost(work: Workspace, found: Evidence, before: Mapping[str, Any]) -> dict[s
     booked = {"teacher_calls": ledger.calls, "possibly_paid": ledger.possibly_paid, "tokens_in": ledger.tokens_in, "tokens_out": ledger.tokens_out}
     total |= {name: max(past.get(name, 0), count) for name, count in booked.items()}
     total["usd"] = max(past.get("usd", 0.0), work.bill()[0])
-    return {**total, "seconds": seconds, "last": {name: now[name] for name in ("teacher_calls", "cached_calls")}}
+    estimate = work.estimate or past.get("estimate")
+    return {
+        **total,
+        **({"estimate": estimate} if estimate else {}),
+        "seconds": seconds,
+        "last": {name: now[name] for name in ("teacher_calls", "cached_calls")},
+    }
 
 
 def _licenses(work: Workspace) -> dict[str, str]:

@@ -86,7 +86,7 @@ class Teaching:
         validation = self.data.validation.examples
         empty = [Example.make(dict.fromkeys(self.ready.fields, text)) for text in CONTENT_FREE]
         rows = list(validation) if how == "validation" else empty
-        answers = self._ask(rows, [self.data.head.want], count=True)
+        answers = self.raw(rows, [self.data.head.want], count=True)
         known = answers.answered(row.id for row in rows)
         if not known:
             self.work.log.warn(f"calibration: {how}: the teacher answered none of its {len(rows):,} rows, so nothing is calibrated")
@@ -96,9 +96,10 @@ class Teaching:
 
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
-        return self._ask(examples, wants, count=count).shifted(self.shift)
+        return self.raw(examples, wants, count=count).shifted(self.shift)
 
-    def _ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool) -> Any:
+    def raw(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
+        """Return the answers as they were said, not calibrated; see :meth:`ask`."""
         answers = load("potstill.labels.ask:ask")(self.teacher, examples, wants, self.account)
         if count:
             self.work.usage += answers.usage
