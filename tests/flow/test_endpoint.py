@@ -147,7 +147,7 @@ def test_label_words_are_calibrated_by_what_is_said_of_nothing(world):
 
 def test_samples_give_soft_labels_and_say_how_far_the_teacher_agrees_with_itself(world):
     said = []
-    teacher = {"scoring": "text", "samples": 4, "sampling_temperature": 1.0, "max_new_tokens": 3}
+    teacher = {"scoring": "text", "samples": 4, "sampling_temperature": 1.0, "max_new_tokens": 6}
     found = run(world, "samples", said=said, until="measure", teacher=teacher).report["teacher"]["self_agreement"]
     assert found["samples"] == 4
     assert 0.5 < found["agreement"] < 1
