@@ -20,7 +20,7 @@ from potstill.labels import admin
 from potstill.measuring import measure
 from potstill.runlog import RunLog
 from tests import tiny
-from tests.small import job, jsonl, texts
+from tests.small import job, texts
 from tests.teachers.endpoint.serving import counted, server
 
 KEY = "sk-do-not-find-me-4711"
@@ -37,8 +37,8 @@ def taught(folder):
     rows = texts(1200, seed=9, noise=0.05)
     for step in range(220):
         picked = [rows[i] for i in rng.integers(0, len(rows), 16)]
-        batch = tokenizer([f"{row['text']} it was {row['label']}" for row in picked], padding=True, return_tensors="pt", padding_side="left")
-        starts = [len(tokenizer(f" {row['label']}")["input_ids"]) for row in picked]
+        batch = tokenizer([f"{row['text']} it was {row['label']}{tiny.END}" for row in picked], padding=True, return_tensors="pt", padding_side="left")
+        starts = [len(tokenizer(f" {row['label']}{tiny.END}")["input_ids"]) for row in picked]
         labels = torch.full_like(batch["input_ids"], -100)
         for i, length in enumerate(starts):
             labels[i, -length:] = batch["input_ids"][i, -length:]
@@ -117,23 +117,6 @@ def test_the_key_is_found_nowhere(world, monkeypatch):
     assert len(files) > 10
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
     assert b"env:TEST_ENDPOINT_KEY" in next((folder / "runs").rglob("recipe.yaml")).read_bytes()
-
-
-def test_shots_are_training_rows_and_no_row_that_judges_nor_its_like(world):
-    """A test row and a validation row, planted among the training rows, are in no prompt (trap 52)."""
-    folder, _ = world
-    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()][:6]
-    planted = [json.loads((folder / f"{name}.jsonl").read_text().splitlines()[0]) for name in ("test", "validation", "calibration")]
-    jsonl(folder / "planted.jsonl", [*rows, *planted, *({**row, "text": row["text"].upper() + "  "} for row in planted)])
-    from potstill.recipe import load
-    from potstill.steps import adapt, prepare
-    from potstill.workspace import open_workspace
-
-    recipe = load({**yaml.safe_load((folder / "recipe.yaml").read_text()), "students": STUDENTS, "teacher": section(world[1], prompt={"text": PROMPT, "shots": 6}),
-                   "data": {"train": "planted.jsonl", "test": "test.jsonl", "validation": "validation.jsonl", "calibration": "calibration.jsonl"}}, base=folder)  # fmt: skip
-    with open_workspace(recipe, folder / "runs" / "planted", RunLog(), offline=False, fresh=False) as work:
-        shots = adapt(work, prepare(work)).ready.shots
-    assert {row.fields["text"] for row in shots} == {row["text"] for row in rows}
 
 
 def test_label_words_are_calibrated_by_what_is_said_of_nothing(world):
