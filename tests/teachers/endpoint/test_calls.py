@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -15,6 +18,7 @@ from tests.labels.fakes import LOGPROBS
 from tests.teachers.endpoint.clock import Simulated
 from tests.teachers.endpoint.faults import GOOD, stub, text, tokens
 from tests.teachers.endpoint.made import rows, teacher
+from tests.teachers.endpoint.serving import ROOT
 
 
 def asked(script, n=1, *, clock=None, booked=None, **options):
@@ -193,3 +197,31 @@ def test_an_interrupt_does_not_wait_for_what_is_in_flight():
         began = time.monotonic()
         calls.close()
         assert time.monotonic() - began < 0.5
+
+
+def test_a_process_that_is_interrupted_ends_at_once():
+    """A call in flight to a slow server holds nobody up, not even at the interpreter's end."""
+    program = (
+        "import sys\n"
+        "from tests.teachers.endpoint.made import rows, teacher\n"
+        "from tests.labels.fakes import LOGPROBS\n"
+        "from potstill.teachers.endpoint.calls import WallClock\n"
+        "left = iter(rows(9))\n"
+        "calls = teacher(sys.argv[1], clock=WallClock()).calls(lambda: next(left, None), [LOGPROBS], lambda id, usage: None)\n"
+        "print('begun', flush=True)\n"
+        "next(calls)\n"
+    )
+
+    def hangs(body):
+        time.sleep(20)
+        return GOOD
+
+    with stub(hangs) as script:
+        process = subprocess.Popen([sys.executable, "-c", program, script.url], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.readline()
+        while not script.seen:
+            time.sleep(0.01)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=15)
+        assert time.monotonic() - began < 5

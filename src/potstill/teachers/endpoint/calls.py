@@ -8,8 +8,9 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
+from threading import Thread
 from typing import Any, Protocol
 
 from ... import rng
@@ -95,6 +96,20 @@ class Rates:
             self.next_token = max(self.next_token, now) + count * 60 / self.tokens_per_minute
 
 
+def in_thread(send: Callable[[Call], Done | Again], call: Call) -> Future[Done | Again]:
+    """Send a call in a thread that nobody waits for at the end: an interrupt must not take as long as a slow server."""
+    future: Future[Done | Again] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(send(call))
+        except BaseException as error:
+            future.set_exception(error)
+
+    Thread(target=work, name="endpoint", daemon=True).start()
+    return future
+
+
 @dataclass
 class Calls:
     """A loop over the calls of one server.
@@ -120,30 +135,28 @@ class Calls:
 
     def run(self) -> Iterator[tuple[str, Answer, Usage]]:
         """Yield an answer for each row that was taken; raises :class:`TeacherError`, after what was in flight has come in, for what ends all."""
-        pool = ThreadPoolExecutor(self.spec.concurrency, thread_name_prefix="endpoint")
-        try:
-            while self._fill(pool):
-                for future in self.clock.wait(set(self.running), self._pause()):
-                    call = self.running.pop(future)
-                    try:
-                        outcome = future.result()
-                    except TeacherError as error:
-                        self.end = self.end or error
-                        yield call.id, Failed(error.message), BUSY
-                        continue
-                    if isinstance(outcome, Done):
-                        if not isinstance(outcome.answer, Failed):
-                            self.given_up, self.busy_since, self.proven = 0, None, True
-                        yield from self._finished(call, outcome)
-                    else:
-                        yield from self._troubled(call, outcome)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while self._fill():
+            for future in self.clock.wait(set(self.running), self._pause()):
+                yield from self._came(self.running.pop(future), future)
         if self.end is not None:
             yield from ((call.id, Failed(self.end.message), Usage()) for _, _, call in self.later)  # their attempts are booked
             raise self.end
 
-    def _fill(self, pool: ThreadPoolExecutor) -> bool:
+    def _came(self, call: Call, future: Future[Done | Again]) -> Iterator[tuple[str, Answer, Usage]]:
+        try:
+            outcome = future.result()
+        except TeacherError as error:
+            self.end = self.end or error
+            yield call.id, Failed(error.message), BUSY
+            return
+        if isinstance(outcome, Again):
+            yield from self._troubled(call, outcome)
+            return
+        if not isinstance(outcome.answer, Failed):
+            self.given_up, self.busy_since, self.proven = 0, None, True
+        yield from self._finished(call, outcome)
+
+    def _fill(self) -> bool:
         """Start what may start now; return whether there is anything left to wait for."""
         while self.end is None and len(self.running) < self.spec.concurrency:
             now = self.clock.now()
@@ -155,10 +168,10 @@ class Calls:
             if (pause := self.rates.start() - self.clock.now()) > 0:
                 self.clock.sleep(pause)
             self.rates.took(_tokens(call.reserve))
-            self.running[pool.submit(self.send, call)] = call
+            self.running[in_thread(self.send, call)] = call
         if not self.running and self.later and self.end is None:
             self.clock.sleep(max(max(self.later[0][0], self.rates.start()) - self.clock.now(), 0.0))
-            return self._fill(pool)
+            return self._fill()
         return bool(self.running)
 
     def _next(self, now: float) -> Call | None:
