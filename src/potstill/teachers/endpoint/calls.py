@@ -51,12 +51,13 @@ class WallClock:
 
 @dataclass(frozen=True)
 class Call:
-    """A row to ask about: its id, the request, the most that it may cost."""
+    """A row to ask about: its id, the request, the most that it may cost; how often it failed, and how often it was put off, for whatever reason."""
 
     id: str
     body: Any
     reserve: Usage
-    attempt: int = 0
+    failed: int = 0
+    put_off: int = 0
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,13 @@ class Calls:
         """Start what may start now; return whether there is anything left to wait for."""
         while self.end is None and len(self.running) < self.spec.concurrency:
             now = self.clock.now()
-            if self.rates.start() > now and (self.running or self.later):
-                break
+            if self.rates.start() > now:
+                if self.running or self.later:
+                    break
+                self.clock.sleep(self.rates.start() - now)
             call = self._next(now)
             if call is None:
                 break
-            if (pause := self.rates.start() - self.clock.now()) > 0:
-                self.clock.sleep(pause)
             self.rates.took(_tokens(call.reserve))
             self.running[in_thread(self.send, call)] = call
         if not self.running and self.later and self.end is None:
@@ -203,24 +204,24 @@ class Calls:
         self.rates.settled(_tokens(call.reserve), 0)
         if trouble.kind == "busy":
             self._busy(trouble)
-        elif call.attempt >= self.spec.retries:
-            yield call.id, Failed(f"{trouble.reason}, {call.attempt + 1} times"), usage
-            self._gave_up(trouble.reason, row=trouble.row)
+        elif call.failed >= self.spec.retries:
+            yield call.id, Failed(f"{trouble.reason}, {call.failed + 1} times"), usage
+            self._gave_up(trouble.reason, row=trouble.row, dead=trouble.kind == "unsent")
             return
         if self.end is not None:
             yield call.id, Failed(trouble.reason), usage
             return
         self.booked(call.id, usage)
-        attempt = call.attempt + (trouble.kind != "busy")
+        again = replace(call, failed=call.failed + (trouble.kind != "busy"), put_off=call.put_off + 1)
         self.number += 1
-        heapq.heappush(self.later, (self.clock.now() + self._delay(call, trouble), self.number, replace(call, attempt=attempt)))
+        heapq.heappush(self.later, (self.clock.now() + self._delay(call, trouble), self.number, again))
 
     def _delay(self, call: Call, trouble: Again) -> float:
         """Return how long before the next attempt: as the server says, else twice as long each time; spread, so that not all come at once."""
         spread = float(rng.stream(0, "retry", call.id, self.number).uniform(0.5, 1.0))
         if trouble.wait is not None:
             return trouble.wait + FIRST_WAIT * spread
-        return min(FIRST_WAIT * 2.0 ** min(call.attempt, 20), LONGEST_WAIT) * spread
+        return min(FIRST_WAIT * 2.0 ** min(call.put_off, 20), LONGEST_WAIT) * spread
 
     def _busy(self, trouble: Again) -> None:
         """Hold everything while the server has too much to do; end all where that lasts longer than the recipe has patience."""
@@ -235,11 +236,11 @@ class Calls:
             remedy = f"the quota may be used up, or lower concurrency or requests_per_minute, {GO_ON}"
             self.end = self.end or TeacherError(words, place=self.place, remedy=remedy)
 
-    def _gave_up(self, reason: str, *, row: bool) -> None:
+    def _gave_up(self, reason: str, *, row: bool, dead: bool = False) -> None:
         self.given_up += 1
         borne = max(IN_A_ROW, 2 * self.spec.concurrency) * (BORNE if row and self.proven else 1)
-        if self.given_up >= borne and self.end is None:
-            words = f"{reason}; {self.given_up} rows in a row had no answer"
+        if (dead or self.given_up >= borne) and self.end is None:
+            words = reason if dead else f"{reason}; {self.given_up} rows in a row had no answer"
             self.end = TeacherError(words, place=self.place, remedy=f"look at the server, {GO_ON}")
 
 
