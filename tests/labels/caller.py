@@ -16,7 +16,7 @@ from tests.teachers.endpoint.made import rows, teacher
 def main(spec: dict) -> None:
     given = rows(spec["rows"])
     with LabelStore(Path(spec["root"])) as store:
-        made = teacher(spec["url"], concurrency=spec["concurrency"], usd_per_million_in=1.0)
+        made = teacher(spec["url"], usd_per_million_in=1.0, **spec["options"])
         answers = ask(made, given, [LOGPROBS], Account(store, run="run"))
         content = answers.array([row.id for row in given], LOGPROBS).tobytes()
         usage = {"calls": answers.usage.teacher_calls, "cached": answers.usage.cached_calls, "possibly_paid": answers.usage.possibly_paid}

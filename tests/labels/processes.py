@@ -19,9 +19,10 @@ def start(folder: Path, *, rows: int = 40, batch: int = 8, seconds: float = 0.0,
     return _process("tests.labels.worker", spec, folder, kill_at)
 
 
-def call(folder: Path, url: str, *, rows: int = 40, concurrency: int = 4, kill_at: str = "") -> subprocess.Popen:
-    """Start a process that asks the endpoint at ``url`` row by row."""
-    return _process("tests.labels.caller", {"root": str(folder / "labels"), "url": url, "rows": rows, "concurrency": concurrency}, folder, kill_at)
+def call(folder: Path, url: str, *, rows: int = 40, kill_at: str = "", **options) -> subprocess.Popen:
+    """Start a process that asks the endpoint at ``url`` row by row; ``options`` are of the teacher's section."""
+    spec = {"root": str(folder / "labels"), "url": url, "rows": rows, "options": options}
+    return _process("tests.labels.caller", spec, folder, kill_at)
 
 
 def _process(module: str, spec: dict, folder: Path, kill_at: str) -> subprocess.Popen:

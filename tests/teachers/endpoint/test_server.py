@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import random
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from potstill.records import Answered, Example, Head, Refused
 from potstill.teachers.gguf import usable
 from tests import tiny
 from tests.labels.fakes import LOGPROBS
+from tests.labels.processes import call, finish
 from tests.teachers.endpoint.made import rows, teacher
 from tests.teachers.endpoint.serving import counted, server
 
@@ -106,6 +109,31 @@ def test_what_a_real_server_says_of_a_wrong_key_and_a_wrong_model(folder, monkey
             said(teacher(url, api_key="env:WRONG"), rows(1))
         with pytest.raises(TeacherError, match="does not exist"):
             said(teacher(url, api_key="env:RIGHT", model="gpt"), rows(1))
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_the_real_servers_count_is_settled_and_possibly_paid_to_the_token(folder, tmp_path):
+    moments = random.Random(0)
+    with server(folder, count=str(tmp_path / "count")) as url:
+        for _ in range(20):
+            begun, process = len(counted(tmp_path / "count")), call(tmp_path, url, rows=600, top_k=300)
+            while len(counted(tmp_path / "count")) == begun and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0.0, 0.2))
+            process.kill()
+            process.communicate()
+        result = finish(call(tmp_path, url, rows=600, top_k=300))
+        time.sleep(0.5)  # what the last killed process had sent is answered and counted by now
+    calls, spent = counted(tmp_path / "count"), result["spent"]
+    assert result["counts"]["answered"] == 600
+    assert spent["in_flight"] == 0
+    assert spent["calls"] <= len(calls) <= spent["calls"] + spent["possibly_paid"]
+    assert spent["possibly_paid"] <= 20 * 4  # calls in flight at a kill
+    served, settled = sum(i + o for _, i, o in calls), spent["tokens_in"] + spent["tokens_out"]
+    assert settled <= served <= settled + spent["possibly_tokens"]
+    per_row = Counter(hash for hash, _, _ in calls)
+    assert len(per_row) == 600
+    assert sum(n - 1 for n in per_row.values()) <= spent["possibly_paid"]
 
 
 # ---------------------------------------------------------------------------------------------------------------- SmolLM2
