@@ -238,6 +238,7 @@ def test_a_journal_keeps_answers_to_the_bit(store, tmp_path):
         with LabelStore(other / "labels") as second:
             found = ask(teacher("http://127.0.0.1:9/v1", usd_per_million_in=1.0), rows(9), [LOGPROBS], Account(second, offline=True))
             np.testing.assert_array_equal(found.array([row.id for row in rows(9)], LOGPROBS), kept)
+        assert time.time() - admin.ls(other / "labels")[0]["first"] < 60  # or `gc --older-than` would take it at once
 
 
 def test_a_ledger_of_an_older_potstill_is_read_and_goes_on(tmp_path):

@@ -6,6 +6,7 @@ A row stays claimed until a shard holds it, so that nobody else asks for it. Wha
 from __future__ import annotations
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -90,4 +91,4 @@ def _row(key: bytes, example: str, status: Any, reason: str, dtype: str | None, 
 
 def _origin(told: str, want: str) -> Origin:
     facts = json.loads(told)
-    return Origin(**{**facts, "want": want, "labels": tuple(facts["labels"])})
+    return Origin(**{**facts, "want": want, "labels": tuple(facts["labels"]), "time": time.time()})
