@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.errors import TeacherError
@@ -68,6 +68,7 @@ ATTACKS = st.lists(
 ).map("".join)  # fmt: skip
 
 
+@settings(deadline=None)
 @given(ATTACKS)
 def test_a_row_can_not_close_its_delimiter_nor_end_a_turn(value):
     tagged = made().about({"text": value})

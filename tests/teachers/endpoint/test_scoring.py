@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.errors import TeacherError
@@ -74,6 +74,7 @@ def test_words_that_begin_one_another_are_refused_for_first_tokens():
         Words(("a", "b"), {"c": ["x"]})
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["pos", " neg", "neutral", "The", "", "ne"]), st.floats(-50, 0)), min_size=1, max_size=8))
 def test_whatever_the_list_probabilities_are_finite_and_sum_to_one(top):
     try:
