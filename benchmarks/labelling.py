@@ -28,7 +28,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from classify import HERE, convert
 from potstill import steps
 from potstill.errors import PotstillError
-from potstill.labels import LabelStore, ask
+from potstill.labels import Account, LabelStore, ask
 from potstill.measuring import quantiles
 from potstill.measuring.machine import machine
 from potstill.recipe import load
@@ -63,7 +63,7 @@ def plain(folder: Path, rows: Sequence[Example], labels: Sequence[str], max_leng
 def ours(teacher: Any, rows: Sequence[Example]) -> Callable[[], np.ndarray]:
     def run() -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder, LabelStore(Path(folder)) as store:
-            answers = ask(teacher, rows, [LOGPROBS], store=store, log=RunLog())
+            answers = ask(teacher, rows, [LOGPROBS], Account(store))
             return answers.array([row.id for row in rows], LOGPROBS)
 
     return run

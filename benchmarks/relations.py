@@ -78,11 +78,11 @@ def measure(texts: list[str], folder: Path, layers: int, pairs: int, names: tupl
 def _answers(texts: list[str], folder: Path, layers: int, names: tuple[str, str]) -> tuple[Any, dict[str, int]]:
     """Ask MiniLM, with a head that nobody trained, for what both arms need; return it from the store, and the bytes of it."""
     from potstill import quickstart, storage
+    from potstill.labels.account import Account
     from potstill.labels.ask import ask
     from potstill.labels.store import LabelStore
     from potstill.objectives.build import LOGPROBS
     from potstill.records import Example, Head
-    from potstill.runlog import RunLog
     from potstill.students.transformer import cut
     from potstill.teachers.build import build
 
@@ -97,7 +97,7 @@ def _answers(texts: list[str], folder: Path, layers: int, names: tuple[str, str]
     student = cut(folder / "teacher", head, layers=[0, 2, 5] if layers == 3 else list(range(layers)), fields=("text",), seed=0, max_length=64)
     rows = list({row.id: row for row in (Example.make({"text": text}) for text in texts)}.values())
     wants = sorted({want for name in names for term in _terms(name, layers) for want in term.needs} | {LOGPROBS}, key=lambda want: want.key)
-    answers = ask(teacher, rows, wants, store=LabelStore(), log=RunLog())
+    answers = ask(teacher, rows, wants, Account(LabelStore()))
     taught = {want: answers.arrays([row.id for row in rows], want) for want in wants}
     sizes = {want.key: 0 for want in wants}
     for key, size in answers.store.index.query("SELECT want, SUM(bytes) FROM shards GROUP BY want"):

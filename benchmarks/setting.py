@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from potstill import quickstart
 from potstill.contracts import silent
 from potstill.evaluation.statistics import Score
+from potstill.labels.account import Account
 from potstill.labels.ask import ask
 from potstill.labels.store import LabelStore
 from potstill.objectives.build import LOGPROBS, Term, build
@@ -86,7 +87,7 @@ class Setting:
     def told(self, wants: Iterable[Want]) -> dict[Want, list[np.ndarray]]:
         """Return the teacher's answers as they come out of the store; they are asked for where it lacks them."""
         asked = sorted({*wants, LOGPROBS}, key=lambda want: want.key)
-        answers = ask(self.teacher, self.rows, asked, store=LabelStore(), log=RunLog())
+        answers = ask(self.teacher, self.rows, asked, Account(LabelStore()))
         return {want: answers.arrays([row.id for row in self.rows], want) for want in asked}
 
 

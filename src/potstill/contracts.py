@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from .records import Answer, Example, Field, Head, HeadKind, Want
+from .records import Answer, Example, Field, Head, HeadKind, Usage, Want
 
 
 class BadRow(Exception):
@@ -76,6 +76,7 @@ class Teacher(Protocol):
 
     name: str
     labels: tuple[str, ...]  # in the order of the log-probabilities that it gives
+    repeated: int  # rows that it has asked about again of itself so far: whoever pays pays for these too
 
     def identity(self) -> str:
         """Return the digest of all that its answers depend on: weights, processor, precision, template."""
@@ -90,6 +91,25 @@ class Teacher(Protocol):
 
     def facts(self) -> Mapping[str, Any]:
         """Return parameters, size_bytes, licence and what else is worth showing; None for what can't be known."""
+
+
+@runtime_checkable
+class PaidByCall(Protocol):
+    """A :class:`Teacher` of which each call is made, and paid, by itself: its answers don't depend on company, and come one by one."""
+
+    def reserve(self, example: Example) -> Usage:
+        """Return the most that a call about ``example`` is expected to cost."""
+
+    def calls(
+        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False
+    ) -> Iterator[tuple[str, Answer, Usage]]:  # fmt: skip
+        """Yield each answer with its example's id and what it cost, as they come; many calls may be in flight.
+
+        ``take`` is called just before a call is sent: it gives the row, None where there is none now (one may come when an answer has).
+        ``booked(id, usage)`` hears of an attempt that failed, before the next attempt of its row. Both are called in the caller's
+        thread. ``proven``: it has answered before, so that rows that fail are more likely the rows' own fault. Raises
+        :class:`TeacherError` for what holds of every row, once all that was in flight has been yielded.
+        """
 
 
 class Predictor(Protocol):

@@ -1,11 +1,12 @@
 """The whole way, top to bottom: the one file to read first.
 
-recipe -> data -> adapt -> standing -> augment -> label -> suspects -> learn -> export -> speed -> open test -> robustness -> certify -> bundle -> report
+recipe -> data -> adapt -> agree -> standing -> augment -> label -> suspects -> learn -> export -> speed -> open test -> robustness -> certify -> bundle
+-> report
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,22 +36,24 @@ class Run:
 
 def distill(
     recipe: Recipe | str | Path | Mapping[str, Any], *, output: Path | None = None, log: RunLog | None = None, overrides: Sequence[str] = (),
-    offline: bool = False, fresh: bool = False, until: Until | None = None,
+    offline: bool = False, fresh: bool = False, until: Until | None = None, consent: Callable[[str], bool] | None = None,
 ) -> Run:  # fmt: skip
     """Distil as ``recipe`` says, into ``output`` (default ``runs/NAME``); a run that was stopped goes on where it stopped.
 
     ``fresh`` throws the folder's stages away first (never the label store, nor the ledger of test reads); ``until`` stops after
-    one stage. Raises the errors of :mod:`potstill.errors`.
+    one stage; ``consent`` is asked, in words, whether what the teacher will cost is agreed to: without it nothing is paid but within the
+    recipe's ``max_cost_usd``. Raises the errors of :mod:`potstill.errors`.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load(recipe, overrides)
     folder = Path(output or Path("runs") / recipe.name)
-    with open_workspace(recipe, folder, log or RunLog(), offline=offline, fresh=fresh) as work:
+    with open_workspace(recipe, folder, log or RunLog(), offline=offline, fresh=fresh, consent=consent) as work:
         return _run(work, until)
 
 
 def _run(work: Workspace, until: Until | None) -> Run:
     data = steps.prepare(work)  # read, cleaned, split, the test rows sealed
     teaching = steps.adapt(work, data)  # the teacher, with a head for the task
+    work.estimate = steps.agree(work, data, teaching)  # where its answers cost money: what all of them will, agreed to
     standing = steps.standing(work, data, teaching)  # against the majority and the floor, on validation rows
     if until == "measure":
         return Run(work.folder, steps.baseline(work, data, teaching, standing))

@@ -262,6 +262,15 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a run's teacher may cost at most, over all of the run's invocations; None: as much as it takes."""
+
+    usd: float | None = None
+    tokens: int | None = None
+    calls: int | None = None
+
+
+@dataclass(frozen=True)
 class Usage:
     """Calls to the teacher and what they cost; ``possibly_paid`` counts calls that a kill left unsettled."""
 

@@ -67,8 +67,9 @@ def _of_run(run: Path) -> dict[str, Any]:
 
     recipe = load("potstill.recipe.load:load")(run / "recipe.yaml")
     with load("potstill.workspace:open_workspace")(recipe, run, RunLog(listeners=[refuse]), offline=True, fresh=False) as work:
-        ready = load("potstill.steps.teach:adapt")(work, load("potstill.steps.data:prepare")(work)).ready
-        found: dict[str, Any] = ready.told()
+        teaching = load("potstill.steps.teach:adapt")(work, load("potstill.steps.data:prepare")(work))
+        shift = teaching.shift
+        found: dict[str, Any] = teaching.ready.told() | {"shift": None if shift is None else shift.tolist()}
     return found
 
 
@@ -79,10 +80,15 @@ class Asked:
         self.head, self.log = head, RunLog()
         kept = importlib.util.find_spec("pyarrow") is not None
         self.store = load("potstill.labels.store:LabelStore")(storage.home() / "labels", log=self.log) if kept else None
-        self.teacher = load("potstill.teachers.build:opened")(told(path), head, threads=threads, wrap=self._through)
+        known = told(path)
+        self.shift = None if known.get("shift") is None else np.array(known["shift"])
+        self.teacher = load("potstill.teachers.build:opened")(known, head, threads=threads, wrap=self._through)
 
     def _through(self, member: Any) -> Any:
-        return member if self.store is None else load("potstill.labels.through:Through")(member, self.store, self.log)
+        return member if self.store is None else load("potstill.labels.through:Through")(member, self._account(part=True))
+
+    def _account(self, *, part: bool) -> Any:
+        return load("potstill.labels.account:Account")(self.store, self.log, part=part)
 
     def scores(self, rows: Sequence[dict[str, str]]) -> list[list[float] | None]:
         """Return each row's scores in the order of the head's labels, None where there is no answer."""
@@ -92,7 +98,7 @@ class Asked:
             said = {id: one.arrays[want][0] for id, one in self.teacher.answer(list({e.id: e for e in examples}.values()), [want]) if isinstance(one, Answered)}
         else:
             ask = load("potstill.labels.ask:ask")
-            answers = ask(self.teacher, examples, [want], store=self.store, log=self.log, batch_size=max(1, len(examples)))
+            answers = ask(self.teacher, examples, [want], self._account(part=False), batch_size=max(1, len(examples))).shifted(self.shift)
             ids = list(dict.fromkeys(answers.answered(example.id for example in examples)))
             said = dict(zip(ids, answers.array(ids, want))) if ids else {}
         return [None if example.id not in said else [float(score) for score in said[example.id]] for example in examples]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import storage
 from .cache import Cache
 from .contracts import Engine, Progress, Task
 from .lookup import load
 from .recipe.recipe import Recipe
+from .recipe.teacher import paid
 from .records import Usage
 from .runlog import RunLog
 
@@ -30,6 +32,8 @@ class Workspace:
     engine: Engine
     run: str
     offline: bool = False
+    consent: Callable[[str], bool] | None = None  # asks a person whether a cost is agreed to; None: nobody is there
+    estimate: dict[str, Any] | None = None  # of what the teacher's answers will cost
     usage: Usage = field(default_factory=Usage)
 
     @property
@@ -46,22 +50,32 @@ class Workspace:
     def threads(self) -> int:
         return self.recipe.threads or os.cpu_count() or 1
 
-    def spent(self) -> Mapping[str, int]:
-        """Return the calls to the teacher of all this folder's invocations, killed ones too: see ``LabelStore.spent``."""
+    def spent(self) -> Any:
+        """Return the calls to the teacher of all this folder's invocations, killed ones too, and what they cost: see ``LabelStore.spent``."""
         root = storage.home() / "labels"
         if not root.is_dir():
-            return {"calls": 0, "failed": 0, "possibly_paid": 0, "in_flight": 0}
+            return load("potstill.labels.entries:Spent")()
         index = load("potstill.labels.index:Index")(root)
         try:
-            found: Mapping[str, int] = index.spent(self.run)
+            return index.spent(self.run)
         finally:
             index.close()
-        return found
+
+    def bill(self) -> tuple[float, float]:
+        """Return what the teacher has cost so far in USD: what is booked, and with it what was possibly paid."""
+        spent = self.spent()
+        usd = max(spent.usd, spent.calls * self.price)  # calls that an older potstill booked have no price there
+        return usd, usd + max(spent.possibly_usd, spent.possibly_paid * self.price)
 
     @property
     def price(self) -> float:
-        """USD for one answer of the teacher."""
+        """USD for one answer of a teacher whose answers all cost the same."""
         return getattr(self.recipe.teacher, "usd_per_1000", 0.0) / 1000
+
+    @property
+    def paid(self) -> bool:
+        """Whether the teacher's answers cost money."""
+        return paid(self.recipe.teacher)
 
     def progress(self, stage: str) -> Progress:
         """Return what a stage calls to say how far it is."""
@@ -73,7 +87,9 @@ class Workspace:
 
 
 @contextmanager
-def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, fresh: bool) -> Iterator[Workspace]:
+def open_workspace(
+    recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, fresh: bool, consent: Callable[[str], bool] | None = None
+) -> Iterator[Workspace]:
     """Hold the run's folder alone while working in it; raises LockedError where another run has it. ``fresh`` forgets its stages."""
     with storage.locked(folder):
         storage.sweep(folder)
@@ -81,7 +97,7 @@ def open_workspace(recipe: Recipe, folder: Path, log: RunLog, *, offline: bool, 
             shutil.rmtree(folder / "stages", ignore_errors=True)
         log.path = folder / "events.jsonl"
         task = load("potstill.tasks:task")(recipe.task, separator=recipe.data.separator)
-        yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), _run(folder), offline)
+        yield Workspace(recipe, task, folder, log, load("potstill.engines:engine")(recipe.engine), _run(folder), offline, consent)
 
 
 def _run(folder: Path) -> str:

@@ -21,7 +21,7 @@ HEAVY = {
 FAKE = """
 import types
 fake = types.ModuleType("potstill.pipeline")
-def distill(recipe, *, output, log, offline, fresh, until):
+def distill(recipe, *, output, log, offline, fresh, until, consent):
     from pathlib import Path
     log.path = Path("runs/x/events.jsonl")
     {body}

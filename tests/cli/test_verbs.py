@@ -27,7 +27,7 @@ def pipeline(monkeypatch):
     fake = types.ModuleType("potstill.pipeline")
     fake.calls, fake.answer = [], (REPORT, 3)
 
-    def distill(recipe, *, output, log, offline, fresh, until):
+    def distill(recipe, *, output, log, offline, fresh, until, consent):
         fake.calls.append({"recipe": recipe, "output": output, "offline": offline, "fresh": fresh, "until": until})
         with log.stage("data", "reading the data"):
             log.progress("data", 1, 2, "half of it")

@@ -62,9 +62,9 @@ def test_everyone_is_asked_about_every_change_and_the_teacher_once(place, run):
             assert entry["loss"]["value"] == pytest.approx(entry["clean"] - entry["value"])
             assert (entry["difference"] is None) == (name == "teacher")
     assert at.work.usage.teacher_calls == 4 * 120
-    before = at.work.spent()["calls"]
+    before = at.work.spent().calls
     again, other, _ = found(place, run)
-    assert (other.fingerprint, again.work.usage.teacher_calls, again.work.spent()["calls"]) == (stage.fingerprint, 0, before)
+    assert (other.fingerprint, again.work.usage.teacher_calls, again.work.spent().calls) == (stage.fingerprint, 0, before)
 
 
 def test_a_sample_bounds_the_cost(place, run):

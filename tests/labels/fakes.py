@@ -40,6 +40,8 @@ def hidden(example: Example) -> np.ndarray:
 class Fake:
     """Answers from the example's content alone. ``says`` overrides by text; ``counter`` takes a line for each call."""
 
+    repeated = 0
+
     def __init__(
         self, labels: Sequence[str] = ("a", "b"), *, version: str = "1", says: Mapping[str, Answer] | None = None,
         counter: Path | None = None, seconds: float = 0.0, native: Sequence[str] | None = None,

@@ -16,9 +16,19 @@ POINTS = ("labels.intent.after", "labels.shard.before", "labels.shard.after", "l
 
 def start(folder: Path, *, rows: int = 40, batch: int = 8, seconds: float = 0.0, kill_at: str = "", run: str = "run") -> subprocess.Popen:
     spec = {"root": str(folder / "labels"), "counter": str(folder / "calls"), "rows": rows, "batch": batch, "seconds": seconds, "run": run}
+    return _process("tests.labels.worker", spec, folder, kill_at)
+
+
+def call(folder: Path, url: str, *, rows: int = 40, kill_at: str = "", **options) -> subprocess.Popen:
+    """Start a process that asks the endpoint at ``url`` row by row; ``options`` are of the teacher's section."""
+    spec = {"root": str(folder / "labels"), "url": url, "rows": rows, "options": options}
+    return _process("tests.labels.caller", spec, folder, kill_at)
+
+
+def _process(module: str, spec: dict, folder: Path, kill_at: str) -> subprocess.Popen:
     path = os.pathsep.join([str(Path(potstill.__file__).parents[1]), str(ROOT)])  # the mutated copy, where a mutant is tested
     environment = {**os.environ, "PYTHONPATH": path, "POTSTILL_HOME": str(folder / "home"), "POTSTILL_KILL_AT": kill_at}
-    command = [sys.executable, "-m", "tests.labels.worker", json.dumps(spec)]
+    command = [sys.executable, "-m", module, json.dumps(spec)]
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

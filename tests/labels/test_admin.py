@@ -10,9 +10,8 @@ import pytest
 
 from potstill import storage
 from potstill.errors import StoreError, UserError
-from potstill.labels import LabelStore, admin, ask
+from potstill.labels import Account, LabelStore, admin, ask
 from potstill.records import Refused
-from potstill.runlog import RunLog
 from tests.labels.fakes import HIDDEN, LOGPROBS, Fake, examples, hidden, logprobs
 
 
@@ -20,10 +19,10 @@ from tests.labels.fakes import HIDDEN, LOGPROBS, Fake, examples, hidden, logprob
 def root(tmp_path):
     root = tmp_path / "labels"
     with LabelStore(root) as store:
-        ask(Fake(("b", "a"), says={"text number 1": Refused("no")}), examples(6), [LOGPROBS, HIDDEN], store=store, log=RunLog())
+        ask(Fake(("b", "a"), says={"text number 1": Refused("no")}), examples(6), [LOGPROBS, HIDDEN], Account(store))
         other = Fake(version="2")
         other.name = "other"
-        ask(other, examples(4), [LOGPROBS], store=store, log=RunLog())
+        ask(other, examples(4), [LOGPROBS], Account(store))
     return root
 
 
@@ -82,7 +81,7 @@ def test_gc_of_one_teacher(root, tmp_path):
     assert (reads / "ledger").exists()
     again = Fake(version="2")
     with LabelStore(root) as store:
-        ask(again, examples(4), [LOGPROBS], store=store, log=RunLog())
+        ask(again, examples(4), [LOGPROBS], Account(store))
     assert len(again.asked) == 4
     with pytest.raises(StoreError, match="did you mean 'fake'"):
         admin.gc(root, teacher="fakee")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from potstill.errors import BudgetError, PotstillError, StoreError, TeacherError
-from potstill.labels import LabelStore, ask
-from potstill.records import Answered, Example, Failed, Refused, Usage, Want
-from potstill.runlog import RunLog
+from potstill.labels import Account, LabelStore, ask
+from potstill.labels.entries import Spent
+from potstill.records import Answered, Example, Failed, Limits, Refused, Usage, Want
 from tests.labels.fakes import HIDDEN, LOGPROBS, Fake, examples, hidden, logprobs
 
 
@@ -18,8 +18,8 @@ def store(tmp_path):
         yield store
 
 
-def asks(store, teacher, rows, wants=(LOGPROBS,), **options):
-    return ask(teacher, rows, list(wants), store=store, log=RunLog(), **options)
+def asks(store, teacher, rows, wants=(LOGPROBS,), *, batch_size=256, **account):
+    return ask(teacher, rows, list(wants), Account(store, **account), batch_size=batch_size)
 
 
 def test_answers_are_bit_exact_and_in_the_order_asked_for(store):
@@ -32,7 +32,7 @@ def test_answers_are_bit_exact_and_in_the_order_asked_for(store):
     assert all(a.dtype == np.float16 and np.array_equal(a, hidden(row)) for a, row in zip(ragged, rows[::-1]))
     assert set(answers.of(ids[3]).arrays) == {LOGPROBS, HIDDEN}
     assert answers.usage == Usage(teacher_calls=40, usd=0.08)
-    assert store.index.spent()["calls"] == 40
+    assert store.index.spent().calls == 40
 
 
 def test_what_is_held_is_not_asked_again_by_another_store_object(store, tmp_path):
@@ -80,6 +80,16 @@ def test_examples_with_one_request_share_an_answer(store):
     answers = asks(store, teacher, rows)
     assert len(teacher.asked) == 1
     assert np.array_equal(*(answers.array([row.id], LOGPROBS) for row in rows))
+
+
+def test_a_shift_moves_the_log_probabilities_that_come_out_and_no_stored_one(store):
+    rows = examples(3)
+    ids = [row.id for row in rows]
+    answers = asks(store, Fake(("b", "a")), rows)
+    before, shift = answers.array(ids, LOGPROBS), np.array([1.0, -1.0])
+    moved = np.exp(answers.shifted(shift).array(ids, LOGPROBS))
+    np.testing.assert_allclose(moved, np.exp(before + shift) / np.exp(before + shift).sum(axis=1, keepdims=True), rtol=1e-6)
+    np.testing.assert_array_equal(asks(store, Fake(("b", "a")), rows).array(ids, LOGPROBS), before)
 
 
 def test_refusals_are_kept_and_failures_asked_again(store):
@@ -132,7 +142,7 @@ def test_what_came_before_the_teacher_broke_is_kept(store):
         asks(store, Breaks(), rows)
     answers = asks(store, Fake(), rows)
     assert answers.usage == Usage(teacher_calls=4, cached_calls=6, possibly_paid=4, usd=0.008)
-    assert store.spent("") == {"calls": 10, "failed": 0, "possibly_paid": 4, "in_flight": 0}
+    assert store.spent("") == Spent(calls=10, possibly_paid=4, usd=pytest.approx(0.02), possibly_usd=pytest.approx(0.008))
 
 
 def test_offline_asks_nothing(store):
@@ -187,14 +197,14 @@ def test_ten_thousand_rows_are_read_quickly(tmp_path):
 def test_a_budget_is_never_passed_and_what_was_paid_for_is_kept(store):
     rows, teacher = examples(20), Fake()
     with pytest.raises(BudgetError, match="8 of 20 answers are there") as caught:
-        asks(store, teacher, rows, batch_size=5, budget=8, run="one")
+        asks(store, teacher, rows, batch_size=5, limits=Limits(calls=8), run="one")
     assert caught.value.exit_code == 2
-    assert len(teacher.asked) == 8 == store.spent("one")["calls"]
-    answers = asks(store, teacher, rows, batch_size=5, budget=12, run="one")
+    assert len(teacher.asked) == 8 == store.spent("one").calls
+    answers = asks(store, teacher, rows, batch_size=5, limits=Limits(calls=20), run="one")
     assert (answers.usage.teacher_calls, answers.usage.cached_calls) == (12, 8)
     assert len(teacher.asked) == 20 == len(set(teacher.asked))
 
 
 def test_a_used_up_budget_costs_nothing_where_all_answers_are_held(store):
     asks(store, Fake(), examples(6))
-    assert asks(store, Fake(), examples(6), budget=0).usage == Usage(cached_calls=6)
+    assert asks(store, Fake(), examples(6), limits=Limits(calls=0)).usage == Usage(cached_calls=6)

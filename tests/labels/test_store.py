@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 
 from potstill import storage
 from potstill.errors import StoreError
-from potstill.labels import LabelStore, ask, owner, shards
+from potstill.labels import Account, LabelStore, ask, owner, shards
 from potstill.labels.index import Index
 from potstill.labels.shards import Origin, Row
 from potstill.labels.store import VERSION, key_of
@@ -28,7 +28,7 @@ def root(tmp_path):
 
 def fill(root, rows, **options):
     with LabelStore(root) as store:
-        return ask(Fake(), rows, [LOGPROBS], store=store, log=RunLog(), **options)
+        return ask(Fake(), rows, [LOGPROBS], Account(store), **options)
 
 
 def spoil(root) -> str:
@@ -47,7 +47,7 @@ def test_a_corrupt_shard_is_set_aside_and_asked_again(root):
     log = RunLog(listeners=[events.append])
     teacher = Fake()
     with LabelStore(root, log=log) as store:
-        answers = ask(teacher, rows, [LOGPROBS], store=store, log=log)
+        answers = ask(teacher, rows, [LOGPROBS], Account(store, log))
         assert np.array_equal(answers.array([r.id for r in rows], LOGPROBS), np.concatenate([logprobs(r) for r in rows]))
     assert len(teacher.asked) == 10
     assert (root / "quarantine" / name).is_file()
@@ -90,7 +90,7 @@ def test_an_unreadable_index_says_what_to_do(root):
 def test_an_index_that_is_busy_is_not_called_broken(root, monkeypatch):
     fill(root, examples(3))
     monkeypatch.setattr("potstill.labels.index.BUSY_SECONDS", 0.1)
-    with LabelStore(root) as holder, LabelStore(root) as waiter, holder.index._change():
+    with LabelStore(root) as holder, LabelStore(root) as waiter, holder.index.change():
         with pytest.raises(StoreError, match="another process has held") as error:
             waiter.put(Origin("who", "name", ""), {})
         assert "delete" not in str(error.value)
@@ -103,7 +103,7 @@ def test_indexes_that_are_made_at_once_wait_for_each_other(tmp_path):
         barrier.wait()
         index = Index(root)
         try:
-            return index.spent()["calls"]
+            return index.spent().calls
         finally:
             index.close()
 

@@ -140,7 +140,6 @@ def test_unknown_keys_are_refused_at_any_depth_with_the_nearest_known_one(write,
     [
         ({"task": "token-classification"}, "task", "later version"),
         ({"engine": "ray"}, "engine", "later version"),
-        ({"teacher": {"kind": "endpoint", "url": "x"}}, "teacher.kind", "later version"),
         ({"search": {}}, "search", "later version"),
         ({"students": [{"name": "t", "kind": "tree"}]}, "students[0].kind", "not known here"),
         ({"students": [{"name": "t", "kind": "trees", "epochs": 2}]}, "students[0].epochs", "unknown key"),

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from potstill.errors import TeacherError
-from potstill.labels import LabelStore, ask
+from potstill.labels import Account, LabelStore, ask
 from potstill.labels.through import Through
 from potstill.records import Answered, Failed, Head, Refused, Want
-from potstill.runlog import RunLog
 from potstill.teachers import build
 from potstill.teachers.ensemble import EnsembleTeacher, pool
 from tests import tiny
@@ -92,15 +91,15 @@ def test_members_answers_are_kept_under_their_own_identity(tmp_path):
     rows = examples(8)
     members = [Fake(version="1"), Fake(version="2")]
     with LabelStore(tmp_path / "labels") as store:
-        through = [Through(member, LabelStore(store.root), RunLog()) for member in members]
-        first = ask(EnsembleTeacher("e", HEAD, through, None), rows, [LOGPROBS], store=store, log=RunLog(), run="r")
+        through = [Through(member, Account(LabelStore(store.root))) for member in members]
+        first = ask(EnsembleTeacher("e", HEAD, through, None), rows, [LOGPROBS], Account(store, run="r"))
         assert [len(member.asked) for member in members] == [8, 8]
         assert first.usage.teacher_calls == 8
-        assert store.spent("r")["calls"] == 8  # a call of the ensemble is one call, with the price of all its members
-        alone = ask(members[0], rows, [LOGPROBS], store=store, log=RunLog())
+        assert store.spent("r").calls == 8  # a call of the ensemble is one call, with the price of all its members
+        alone = ask(members[0], rows, [LOGPROBS], Account(store))
         assert (alone.usage.teacher_calls, alone.usage.cached_calls) == (0, 8)
         other = EnsembleTeacher("f", HEAD, through, [2, 1])
-        ask(other, rows, [LOGPROBS], store=store, log=RunLog())
+        ask(other, rows, [LOGPROBS], Account(store))
         assert [len(member.asked) for member in members] == [8, 8]
         ids = [row.id for row in rows]
         np.testing.assert_allclose(first.array(ids, LOGPROBS), np.concatenate([logprobs(row) for row in rows]), atol=1e-6)
@@ -110,6 +109,6 @@ def test_what_the_store_is_told_of_refusals_and_failures(tmp_path):
     rows = examples(3)
     says = {"text number 0": Refused("no"), "text number 1": Failed("timeout")}
     with LabelStore(tmp_path / "labels") as store:
-        answers = dict(Through(Fake(says=says), store, RunLog()).answer(rows, [LOGPROBS]))
+        answers = dict(Through(Fake(says=says), Account(store)).answer(rows, [LOGPROBS]))
     assert [answers[row.id] for row in rows[:2]] == [Refused("no"), Failed("timeout")]
     assert isinstance(answers[rows[2].id], Answered)

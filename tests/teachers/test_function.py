@@ -9,9 +9,9 @@ import pytest
 
 from potstill.errors import TeacherError
 from potstill.labels import LabelStore
+from potstill.labels.account import Account
 from potstill.labels.ask import ask
 from potstill.records import Answered, Example, Failed, Head, Want
-from potstill.runlog import RunLog
 from potstill.teachers import build, function
 
 LOGPROBS = Want("logprobs")
@@ -119,8 +119,8 @@ def test_one_bad_row_does_not_fail_its_neighbors(folder):
 def test_rows_asked_about_again_alone_are_booked_too(folder, tmp_path):
     teacher = build(spec(folder, "fussy"), HEAD)
     with LabelStore(tmp_path / "labels") as store:
-        found = ask(teacher, rows("good", "bad", "fair", "fine", "so"), [LOGPROBS], store=store, log=RunLog())
-        assert found.usage.teacher_calls == store.spent("")["calls"] == sum(sys.modules["answers_of_mine"].calls) == 8
+        found = ask(teacher, rows("good", "bad", "fair", "fine", "so"), [LOGPROBS], Account(store))
+        assert found.usage.teacher_calls == store.spent("").calls == sum(sys.modules["answers_of_mine"].calls) == 8
 
 
 def test_answers_that_do_not_add_up_fail_with_the_reason(folder):

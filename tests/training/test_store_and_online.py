@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from potstill.evaluation.statistics import Score
+from potstill.labels.account import Account
 from potstill.labels.ask import ask
 from potstill.labels.store import LabelStore
-from potstill.runlog import RunLog
 from potstill.training import loop
 from potstill.training.batches import bucketed
 from potstill.training.learner import Learner, gather
@@ -29,7 +29,7 @@ def stored(source, tmp_path):
     """The teacher, a lesson as it was told, and the same with the answers as the store gives them back."""
     student, terms, told, teacher = lesson(source, 2, with_teacher=True)
     with LabelStore(tmp_path / "labels") as store:
-        answers = ask(teacher, ROWS, list(told.teacher), store=store, log=RunLog())
+        answers = ask(teacher, ROWS, list(told.teacher), Account(store))
         yield teacher, student, terms, told, replace(told, teacher={want: answers.arrays([row.id for row in ROWS], want) for want in told.teacher})
 
 

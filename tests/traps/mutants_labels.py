@@ -55,7 +55,7 @@ MUTANTS = [
     Mutant(
         49,
         "labels/ask.py",
-        "claim, calls=len(granted) + self._repeated() - repeated)",
+        "claim, calls=len(granted) + self.teacher.repeated - repeated)",
         "claim, calls=sum(not isinstance(a, Failed) for a in said.values()))",
         f"{TESTS}49_failed_calls_are_counted_each_time",
     ),

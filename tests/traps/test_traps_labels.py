@@ -16,10 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from potstill.errors import TeacherError
-from potstill.labels import LabelStore, ask
+from potstill.labels import Account, LabelStore, ask
 from potstill.labels.store import key_of
 from potstill.records import Example, Failed, Head, Refused, Want
-from potstill.runlog import RunLog
 from potstill.teachers import build
 from tests import tiny
 from tests.labels.fakes import HIDDEN, LOGPROBS, Fake, examples, hidden, logprobs
@@ -49,8 +48,8 @@ def store(tmp_path):
         yield store
 
 
-def asks(store, teacher, rows, wants=(LOGPROBS,), **options):
-    return ask(teacher, rows, list(wants), store=store, log=RunLog(), **options)
+def asks(store, teacher, rows, wants=(LOGPROBS,), *, batch_size=256, **account):
+    return ask(teacher, rows, list(wants), Account(store, **account), batch_size=batch_size)
 
 
 def said(teacher, fields, want=LOGPROBS):
@@ -224,7 +223,8 @@ def test_trap_49_failed_calls_are_counted_each_time(store, tmp_path):
     says = {"text number 1": Failed("timeout"), "text number 2": Refused("no")}
     total = sum(asks(store, Fake(says=says, counter=counter), examples(5)).usage.teacher_calls for _ in range(3))
     assert total == len(counter.read_text().splitlines()) == 5 + 1 + 1
-    assert store.spent("") == {"calls": 7, "failed": 3, "possibly_paid": 0, "in_flight": 0}
+    spent = store.spent("")
+    assert (spent.calls, spent.failed, spent.possibly_paid, spent.in_flight) == (7, 3, 0, 0)
 
 
 class Forgetful(Fake):

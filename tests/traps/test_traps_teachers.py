@@ -11,9 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from potstill.labels import LabelStore, ask
+from potstill.labels import Account, LabelStore, ask
 from potstill.records import Answered, Example, Failed, Head, Want
-from potstill.runlog import RunLog
 from potstill.teachers import build
 from potstill.teachers.ensemble import EnsembleTeacher
 from potstill.teachers.function import _loaded
@@ -171,7 +170,7 @@ def test_trap_44_the_key_holds_the_version_and_the_source(function, tmp_path):
 
 def test_trap_50_a_row_that_a_function_minds_fails_alone(function, tmp_path):
     with LabelStore(tmp_path / "labels") as store:
-        answers = ask(function("fussy"), texts(), [LOGPROBS], store=store, log=RunLog())
+        answers = ask(function("fussy"), texts(), [LOGPROBS], Account(store))
     assert answers.counts == {"answered": 4, "refused": 0, "failed": 1}
     (bad,) = texts(["a cat!"])
     assert answers.of(bad.id) == Failed("ValueError: a cat")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ from ..errors import DONE, UserError
 from ..runlog import RunLog
 from . import render, tables
 from .edge import edge, say
-from .options import Debug, Fresh, Json, Offline, Output, Quiet, RecipeFile, Sets
+from .options import Debug, Fresh, Json, Offline, Output, Quiet, RecipeFile, Sets, Yes
 from .plan import plan_of
 
 OWN_DATA = (  # what of the example's recipe makes no sense with the rows of someone else; a later --set wins
@@ -72,8 +74,8 @@ def init(
 
 
 def run(
-    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, fresh: Fresh = False, quiet: Quiet = False,
-    json: Json = False, debug: Debug = False,
+    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, fresh: Fresh = False, yes: Yes = False,
+    quiet: Quiet = False, json: Json = False, debug: Debug = False,
 ) -> int:  # fmt: skip
     """Go the whole way: teacher measured and asked, students trained, exported, judged, bundled, and a page that shows it.
 
@@ -86,12 +88,12 @@ def run(
       potstill run recipe.yaml --set students.half.layers=2 --output runs/two-layers
       potstill run recipe.yaml --quiet --json > report.json
     """
-    return _distil(recipe, output, sets or (), offline=offline, fresh=fresh, quiet=quiet, as_json=json)
+    return _distil(recipe, output, sets or (), offline=offline, fresh=fresh, yes=yes, quiet=quiet, as_json=json)
 
 
 def measure(
-    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, quiet: Quiet = False, json: Json = False,
-    debug: Debug = False,
+    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, yes: Yes = False, quiet: Quiet = False,
+    json: Json = False, debug: Debug = False,
 ) -> int:  # fmt: skip
     """Measure the teacher before anything is spent: its quality beside the floor's, its speed, the test rows that a verdict needs.
 
@@ -100,12 +102,12 @@ def measure(
       potstill measure recipe.yaml
       potstill measure recipe.yaml --json
     """
-    return _distil(recipe, output, sets or (), offline=offline, quiet=quiet, as_json=json, until="measure")
+    return _distil(recipe, output, sets or (), offline=offline, yes=yes, quiet=quiet, as_json=json, until="measure")
 
 
 def label(
-    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, quiet: Quiet = False, json: Json = False,
-    debug: Debug = False,
+    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, yes: Yes = False, quiet: Quiet = False,
+    json: Json = False, debug: Debug = False,
 ) -> int:  # fmt: skip
     """Ask the teacher, and keep its answers in the label store. What was asked before is not asked again.
 
@@ -114,12 +116,12 @@ def label(
       potstill label recipe.yaml
       potstill label recipe.yaml --set data.limit.unlabeled=500
     """
-    return _distil(recipe, output, sets or (), offline=offline, quiet=quiet, as_json=json, until="label")
+    return _distil(recipe, output, sets or (), offline=offline, yes=yes, quiet=quiet, as_json=json, until="label")
 
 
 def train(
-    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, quiet: Quiet = False, json: Json = False,
-    debug: Debug = False,
+    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, yes: Yes = False, quiet: Quiet = False,
+    json: Json = False, debug: Debug = False,
 ) -> int:  # fmt: skip
     """Train the students, and the control of each.
 
@@ -128,12 +130,12 @@ def train(
       potstill train recipe.yaml
       potstill train recipe.yaml --set training.batch_size=64
     """
-    return _distil(recipe, output, sets or (), offline=offline, quiet=quiet, as_json=json, until="train")
+    return _distil(recipe, output, sets or (), offline=offline, yes=yes, quiet=quiet, as_json=json, until="train")
 
 
 def export(
-    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, quiet: Quiet = False, json: Json = False,
-    debug: Debug = False,
+    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, yes: Yes = False, quiet: Quiet = False,
+    json: Json = False, debug: Debug = False,
 ) -> int:  # fmt: skip
     """Export the students to the smallest form that loses no quality on validation.
 
@@ -142,12 +144,12 @@ def export(
       potstill export recipe.yaml
       potstill export recipe.yaml --set export.precision=fp32
     """
-    return _distil(recipe, output, sets or (), offline=offline, quiet=quiet, as_json=json, until="export")
+    return _distil(recipe, output, sets or (), offline=offline, yes=yes, quiet=quiet, as_json=json, until="export")
 
 
 def evaluate(
-    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, quiet: Quiet = False, json: Json = False,
-    debug: Debug = False,
+    recipe: RecipeFile, output: Output = None, sets: Sets = None, offline: Offline = False, yes: Yes = False, quiet: Quiet = False,
+    json: Json = False, debug: Debug = False,
 ) -> int:  # fmt: skip
     """Judge the exported students on the test rows. It counts as a read of them, as in run.
 
@@ -156,23 +158,39 @@ def evaluate(
       potstill evaluate recipe.yaml
       potstill evaluate recipe.yaml --json
     """
-    return _distil(recipe, output, sets or (), offline=offline, quiet=quiet, as_json=json, until="evaluate")
+    return _distil(recipe, output, sets or (), offline=offline, yes=yes, quiet=quiet, as_json=json, until="evaluate")
 
 
 def _distil(
-    path: Path, output: Path | None, sets: Sequence[str], *, offline: bool = False, fresh: bool = False, quiet: bool, as_json: bool,
+    path: Path, output: Path | None, sets: Sequence[str], *, offline: bool = False, fresh: bool = False, yes: bool = False, quiet: bool, as_json: bool,
     until: str | None = None,
 ) -> int:  # fmt: skip
     """Load the recipe, run the pipeline under a screen, show what came out; return the exit code."""
     _tell_libraries(offline)
     recipe = lookup.load("potstill.recipe.load:load")(path, sets)
     edge.log = log = RunLog()
-    with render.screen(log, plan=plan_of(recipe, until), quiet=quiet):
+    with render.screen(log, plan=plan_of(recipe, until), quiet=quiet) as paused:
         for warning in recipe.warnings():
             log.warn(warning)
-        done: Any = lookup.load("potstill.pipeline:distill")(recipe, output=output, log=log, offline=offline, fresh=fresh, until=until)
+        done: Any = lookup.load("potstill.pipeline:distill")(
+            recipe, output=output, log=log, offline=offline, fresh=fresh, until=until, consent=_consent(yes, paused)
+        )
     tables.result(done, as_json=as_json, quiet=quiet, until=until, command=str(path))
     return int(done.exit_code)
+
+
+def _consent(yes: bool, paused: Callable[[], AbstractContextManager[None]]) -> Callable[[str], bool] | None:
+    """Return what asks whether a cost is agreed to: nobody, where there is no terminal to ask in."""
+    if yes:
+        return lambda words: True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def asked(words: str) -> bool:
+        with paused():
+            return bool(typer.confirm(words, err=True))
+
+    return asked
 
 
 def _tell_libraries(offline: bool) -> None:

@@ -25,6 +25,7 @@ Sets = Annotated[
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Ask no endpoint: work from what is on this machine.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; the teacher's answers and the count of test reads are kept.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Agree to what the teacher will cost; else it is asked about, or max_cost_usd must be stated.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no words; errors are still shown.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show the trace of an error.")]

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TextIO
 
@@ -162,6 +162,14 @@ class Live:
             self.bars.remove_task(self.task)
         self.task = None
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self.bars.stop()
+        try:
+            yield
+        finally:
+            self.bars.start()
+
     def stop(self) -> None:
         self.bars.stop()
 
@@ -191,20 +199,21 @@ def libraries_heard(log: RunLog) -> Iterator[None]:
 
 
 @contextmanager
-def screen(log: RunLog, *, plan: Plan, quiet: bool) -> Iterator[None]:
-    """Show what ``log`` says while inside: a bar on a terminal, lines elsewhere, nothing when ``quiet``."""
+def screen(log: RunLog, *, plan: Plan, quiet: bool) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Show what ``log`` says while inside: a bar on a terminal, lines elsewhere, nothing when ``quiet``. Gives what holds the bar still
+    while a person is asked."""
     with libraries_heard(log):
         yield from _shown(log, plan, quiet)
 
 
-def _shown(log: RunLog, plan: Plan, quiet: bool) -> Iterator[None]:
+def _shown(log: RunLog, plan: Plan, quiet: bool) -> Iterator[Callable[[], AbstractContextManager[None]]]:
     if quiet or not sys.stderr.isatty():
         log.listeners.append(Screen(Silent() if quiet else Lines(sys.stderr), plan))
-        yield
+        yield nullcontext
         return
     live = Live()
     log.listeners.append(Screen(live, plan))
     try:
-        yield
+        yield live.paused
     finally:
         live.stop()

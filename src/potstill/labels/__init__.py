@@ -5,8 +5,9 @@ Reads and writes the label store (by default ``$POTSTILL_HOME/labels``), which a
 
 from __future__ import annotations
 
+from .account import Account
 from .answers import Answers
 from .ask import ask
 from .store import LabelStore
 
-__all__ = ["Answers", "LabelStore", "ask"]
+__all__ = ["Account", "Answers", "LabelStore", "ask"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .. import lookup, storage
 from ..errors import StoreError, UserError
 from . import shards
+from .entries import Spent
 from .index import Index
 from .store import LabelStore, check_version
 
@@ -29,16 +31,17 @@ def ls(root: Path) -> list[dict[str, Any]]:
 
 
 def stats(root: Path) -> dict[str, Any]:
-    """Return the totals: rows, shards, bytes, teachers, quarantined files, and the calls ever made, failed, possibly paid, in flight."""
+    """Return the totals: rows, shards, bytes, teachers, quarantined files, and the calls ever made: failed, possibly paid, in flight,
+    their tokens and dollars, what those possibly paid may have cost beside, and the rows that runs found answered (cached)."""
     lines = ls(root)
     totals: dict[str, Any] = {name: sum(line[name] for line in lines) for name in ("rows", "shards", "bytes")}
     totals["teachers"] = len({line["identity"] for line in lines})
     totals["quarantined"] = len(list((root / "quarantine").glob("*")))
     if not _exists(root):
-        return {**totals, "calls": 0, "failed": 0, "possibly_paid": 0, "in_flight": 0}
+        return {**totals, **asdict(Spent())}
     index = Index(root)
     try:
-        return {**totals, **index.spent()}
+        return {**totals, **asdict(index.spent())}
     finally:
         index.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,11 @@ class Answers:
     store: LabelStore = field(repr=False)
     keys: Mapping[str, bytes] = field(repr=False)  # example id -> store key
     refusals: Mapping[str, Answer] = field(repr=False)  # example id -> Refused | Failed
+    shift: np.ndarray | None = field(default=None, repr=False)  # (labels,), added to log-probabilities, which are then made to sum to 1
+
+    def shifted(self, shift: np.ndarray | None) -> Answers:
+        """Return the same answers, their log-probabilities calibrated by ``shift``; the store keeps them as they were said."""
+        return replace(self, shift=shift)
 
     def answered(self, ids: Iterable[str]) -> list[str]:
         """Return those of ``ids`` that were answered, in order."""
@@ -57,9 +62,9 @@ class Answers:
         rows = self.store.get(list(dict.fromkeys(self.keys[i] for i in ids)), want)
         arrays = [self._array(rows.get(self.keys[i]), want, i) for i in ids]
         columns = from_stored(self.labels)
-        if not want.by_label or (columns == np.arange(len(columns))).all():
-            return arrays
-        return [array[:, columns] for array in arrays]
+        if want.by_label and not (columns == np.arange(len(columns))).all():
+            arrays = [array[:, columns] for array in arrays]
+        return [_calibrated(array, self.shift) for array in arrays] if want.kind == "logprobs" and self.shift is not None else arrays
 
     def _known(self, id: str) -> str:
         if id not in self.keys:
@@ -91,6 +96,11 @@ class _Arrays(Mapping[Want, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self.answers.wants)
+
+
+def _calibrated(array: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    moved = array.astype(np.float64) + shift
+    return np.asarray(moved - np.logaddexp.reduce(moved, axis=1, keepdims=True), np.float32)
 
 
 def from_stored(labels: Sequence[str]) -> np.ndarray:

@@ -10,14 +10,14 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from .. import storage
 from ..errors import StoreError
-from .shards import Origin
+from ..records import Usage
+from .entries import COSTS, NOTHING, SUMS, Claim, Entry, Spent
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS shards (
@@ -28,22 +28,16 @@ CREATE INDEX IF NOT EXISTS rows_by_shard ON rows (shard);
 CREATE TABLE IF NOT EXISTS batches (                     -- the ledger: calls that were made, or may have been
   id INTEGER PRIMARY KEY, owner TEXT, pid INTEGER, host TEXT, run TEXT, identity TEXT, time REAL,
   settled TEXT,                                          -- NULL: in flight; 'settled'; 'abandoned': its asker died or gave up
-  calls INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, possibly_paid INTEGER NOT NULL DEFAULT 0);
+  calls INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0, possibly_paid INTEGER NOT NULL DEFAULT 0{columns});
 CREATE TABLE IF NOT EXISTS intents (key BLOB, want TEXT, batch INTEGER, PRIMARY KEY (key, want)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS intents_by_batch ON intents (batch);
+CREATE TABLE IF NOT EXISTS journal (                     -- answers that came one by one, until a shard holds them
+  key BLOB, want TEXT, batch INTEGER, origin TEXT, example TEXT, status TEXT, reason TEXT, dtype TEXT, shape TEXT, data BLOB,
+  PRIMARY KEY (key, want)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hits (run TEXT, identity TEXT, rows INTEGER NOT NULL, PRIMARY KEY (run, identity)) WITHOUT ROWID;
 """
 CHUNK = 2000  # keys in one query
 BUSY_SECONDS = 60.0  # how long another process's change is waited for; one takes milliseconds
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a call may ask for: the keys that are ours now; the ones that someone else asks for; calls of dead askers taken over."""
-
-    batch: int | None
-    granted: frozenset[bytes]
-    busy: frozenset[bytes]
-    possibly_paid: int
 
 
 class Index:
@@ -55,7 +49,8 @@ class Index:
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._wal()
             self._db.execute("PRAGMA synchronous = FULL")  # a commit must outlive a power cut, not only a kill
-            self._db.executescript(TABLES)
+            self._db.executescript(TABLES.replace("{columns}", "".join(f", {name} {kind}" for name, kind in COSTS.items())))
+            self._upgrade()
 
     def _wal(self) -> None:
         """Switch to WAL. SQLite does not wait for others in this one change, as two processes that make a store at once meet it."""
@@ -68,6 +63,17 @@ class Index:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                     raise
             time.sleep(0.02)
+
+    def _upgrade(self) -> None:
+        """Give the ledger of an older potstill the columns for what calls cost."""
+        if set(COSTS) <= self._columns():
+            return
+        with self.change() as db:
+            for name in set(COSTS) - self._columns():
+                db.execute(f"ALTER TABLE batches ADD COLUMN {name} {COSTS[name]}")
+
+    def _columns(self) -> set[str]:
+        return {name for _, name, *_ in self._db.execute("PRAGMA table_info(batches)")}
 
     def close(self) -> None:
         self._db.close()
@@ -91,7 +97,7 @@ class Index:
             ) from error
 
     @contextlib.contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def change(self) -> Iterator[sqlite3.Connection]:
         """One transaction that no other process's change comes between."""
         with self._errors():
             self._db.execute("BEGIN IMMEDIATE")
@@ -120,30 +126,33 @@ class Index:
     def names(self) -> set[str]:
         return {name for (name,) in self.query("SELECT name FROM shards")}
 
-    def add(self, shards: Iterable[tuple[str, Origin, Sequence[bytes], int]], batch: int | None = None, *, calls: int = 0, failed: int = 0) -> None:
-        """Enter shards (name, origin, keys in order, bytes) and settle the batch that they came from, all or nothing."""
+    def knows(self, identity: str) -> bool:
+        """Return whether any answer of this teacher is held."""
+        return bool(self.query("SELECT 1 FROM shards WHERE identity = ? AND gone = 0 LIMIT 1", (identity,)))
+
+    def add(
+        self, shards: Iterable[Entry], batch: int | None = None, *, calls: int = 0, failed: int = 0, usd: float = 0.0
+    ) -> None:  # fmt: skip
+        """Enter shards and settle the batch that they came from, all or nothing."""
         storage.write_point("labels.index.before")
-        with self._change() as db:
-            for name, origin, keys, size in shards:
-                values = (name, origin.identity, origin.teacher, origin.want, len(keys), size, origin.time)
-                db.execute("INSERT OR IGNORE INTO shards (name, identity, teacher, want, rows, bytes, time) VALUES (?,?,?,?,?,?,?)", values)
-                (shard,) = db.execute("SELECT id FROM shards WHERE name = ?", (name,)).fetchone()
-                db.executemany("INSERT OR IGNORE INTO rows VALUES (?,?,?,?)", [(key, origin.want, shard, i) for i, key in enumerate(keys)])
+        with self.change() as db:
+            enter(db, shards)
             if batch is not None:
-                db.execute("UPDATE batches SET settled = 'settled', calls = ?, failed = ? WHERE id = ?", (calls, failed, batch))
+                sql = "UPDATE batches SET settled = 'settled', calls = ?, failed = ?, usd = ?, reserved_usd = 0 WHERE id = ?"
+                db.execute(sql, (calls, failed, usd, batch))
                 db.execute("DELETE FROM intents WHERE batch = ?", (batch,))
         storage.write_point("labels.index.after")
 
     def forget(self, names: Sequence[str]) -> None:
         """Forget shards and their rows: these keys will be asked again."""
-        with self._change() as db:
+        with self.change() as db:
             for name in names:
                 db.execute("DELETE FROM rows WHERE shard = (SELECT id FROM shards WHERE name = ?)", (name,))
                 db.execute("DELETE FROM shards WHERE name = ?", (name,))
 
     def bury(self, names: Sequence[str]) -> None:
         """Forget the rows of shards and mark them as gone, so that a kill before their files are unlinked does not bring them back."""
-        with self._change() as db:
+        with self.change() as db:
             for name in names:
                 db.execute("DELETE FROM rows WHERE shard = (SELECT id FROM shards WHERE name = ?)", (name,))
                 db.execute("UPDATE shards SET gone = 1 WHERE name = ?", (name,))
@@ -158,21 +167,24 @@ class Index:
             found |= {owner for (owner,) in self.query(sql, (*wants, *part))}
         return found
 
-    def claim(self, keys: Sequence[bytes], wants: Sequence[str], *, owner: str, dead: Set[str], identity: str, run: str) -> Claim:
+    def claim(self, keys: Sequence[bytes], wants: Sequence[str], *, owner: str, dead: Set[str], identity: str, run: str, reserve: Usage = NOTHING) -> Claim:
         """Claim ``wants`` of those keys that miss all of them and that nobody is asking for: the durable intent of a call.
 
-        Claims of the ``dead`` are taken over; their shards must have been adopted before.
+        Claims of the ``dead`` are taken over; their shards must have been adopted before. ``reserve`` is set aside until the call is
+        settled.
 
         A key of which another process has answered some of ``wants`` meanwhile is in neither set: look again.
         """
-        with self._change() as db:
+        with self.change() as db:
             possibly_paid = _take_over(db, keys, wants, dead)
             held, busy = _with_any(db, "rows", keys, wants), _with_any(db, "intents", keys, wants)
             granted = [key for key in keys if key not in held and key not in busy]
             batch = None
             if granted:
-                values = (owner, os.getpid(), socket.gethostname(), run, identity, time.time())
-                cursor = db.execute("INSERT INTO batches (owner, pid, host, run, identity, time) VALUES (?,?,?,?,?,?)", values)
+                aside = ((reserve.tokens_in + reserve.tokens_out) * len(granted), reserve.usd * len(granted))
+                values = (owner, os.getpid(), socket.gethostname(), run, identity, time.time(), *aside)
+                names = "owner, pid, host, run, identity, time, reserved_tokens, reserved_usd"
+                cursor = db.execute(f"INSERT INTO batches ({names}) VALUES (?,?,?,?,?,?,?,?)", values)
                 batch = cursor.lastrowid
                 db.executemany("INSERT INTO intents VALUES (?,?,?)", [(key, want, batch) for key in granted for want in wants])
         storage.write_point("labels.intent.after")
@@ -184,7 +196,7 @@ class Index:
                  GROUP BY b.id HAVING COUNT(r.key) = COUNT(*)"""
         whole = [batch for batch, owner in self.query(sql) if not alive(owner)]
         if whole:
-            with self._change() as db:
+            with self.change() as db:
                 for batch in whole:
                     _abandon(db, batch)
 
@@ -194,13 +206,23 @@ class Index:
         sql = f"SELECT DISTINCT b.pid FROM intents i JOIN batches b ON b.id = i.batch WHERE i.key IN ({_marks(part)})"
         return [pid for (pid,) in self.query(sql, part)]
 
-    def spent(self, run: str | None = None) -> Mapping[str, int]:
-        """Return the calls settled, the failed ones among them, the possibly paid ones and those in flight; of one run, or of all."""
+    def hit(self, run: str, identity: str, rows: int) -> None:
+        """Count rows that a run found answered."""
+        with self.change() as db:
+            db.execute("INSERT INTO hits VALUES (?,?,?) ON CONFLICT (run, identity) DO UPDATE SET rows = rows + excluded.rows", (run, identity, rows))
+
+    def spent(self, run: str | None = None) -> Spent:
+        """Return what calls were made, and what they cost; of one run, or of all."""
         where, parameters = ("", ()) if run is None else ("WHERE run = ?", (run,))
-        sums = self.query(f"SELECT SUM(calls), SUM(failed), SUM(possibly_paid) FROM batches {where}", parameters)[0]
+        sums = self.query(f"SELECT {', '.join(f'SUM({name})' for name in SUMS)} FROM batches {where}", parameters)[0]
         sql = f"SELECT COUNT(DISTINCT key) FROM intents JOIN batches ON batches.id = intents.batch {where}"
-        names = ("calls", "failed", "possibly_paid", "in_flight")
-        return dict(zip(names, (int(value or 0) for value in (*sums, self.query(sql, parameters)[0][0]))))
+        open_calls = f"{sql} {'AND' if where else 'WHERE'} settled IS NULL"
+        hits = self.query(f"SELECT SUM(rows) FROM hits {where}", parameters)[0][0]
+        return Spent(**{name: value or 0 for name, value in zip(SUMS, sums)}, in_flight=self.query(open_calls, parameters)[0][0], cached=int(hits or 0))
+
+    def prices(self, identity: str) -> list[tuple[int, int, float]]:
+        """Return the tokens in, tokens out and dollars of each row that this teacher was asked about by itself, on whoever's account."""
+        return self.query("SELECT tokens_in, tokens_out, usd FROM batches WHERE identity = ? AND settled = 'settled' AND tokens_in > 0", (identity,))
 
 
 def _take_over(db: sqlite3.Connection, keys: Sequence[bytes], wants: Sequence[str], dead: Set[str]) -> int:
@@ -221,13 +243,26 @@ def _abandon(db: sqlite3.Connection, batch: int) -> int:
              WHERE i.batch = ? GROUP BY i.key"""
     open_calls = db.execute(sql, (batch,)).fetchall()  # empty where another process was faster
     lost = sum(missing for _, missing in open_calls)
-    values = (len(open_calls) - lost, lost, batch)
+    share = lost / max(len(open_calls), 1)
+    values = (len(open_calls) - lost, 1 - share, lost, share, share, batch)
     db.execute(
-        "UPDATE batches SET settled = coalesce(settled, 'abandoned'), calls = calls + ?, possibly_paid = possibly_paid + ? WHERE id = ?",
+        """UPDATE batches SET settled = 'abandoned', calls = calls + ?, usd = usd + ? * reserved_usd, possibly_paid = possibly_paid + ?,
+           possibly_tokens = possibly_tokens + ? * reserved_tokens, possibly_usd = possibly_usd + ? * reserved_usd,
+           reserved_tokens = 0, reserved_usd = 0 WHERE id = ? AND settled IS NULL""",
         values,
     )
     db.execute("DELETE FROM intents WHERE batch = ?", (batch,))
     return lost
+
+
+def enter(db: sqlite3.Connection, shards: Iterable[Entry]) -> None:
+    """Enter shards and their rows, within a change."""
+    for entry in shards:
+        origin = entry.origin
+        values = (entry.name, origin.identity, origin.teacher, origin.want, len(entry.keys), entry.bytes, origin.time)
+        db.execute("INSERT OR IGNORE INTO shards (name, identity, teacher, want, rows, bytes, time) VALUES (?,?,?,?,?,?,?)", values)
+        (shard,) = db.execute("SELECT id FROM shards WHERE name = ?", (entry.name,)).fetchone()
+        db.executemany("INSERT OR IGNORE INTO rows VALUES (?,?,?,?)", [(key, origin.want, shard, i) for i, key in enumerate(entry.keys)])
 
 
 def _with_any(db: sqlite3.Connection, table: str, keys: Sequence[bytes], wants: Sequence[str]) -> set[bytes]:

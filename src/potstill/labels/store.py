@@ -17,11 +17,12 @@ from types import TracebackType
 
 from .. import lookup, storage
 from ..errors import StoreError
-from ..records import Want
+from ..records import Usage, Want
 from ..runlog import RunLog
+from . import journal, shards
 from . import owner as owners
-from . import shards
-from .index import Claim, Index
+from .entries import NOTHING, Claim, Entry, Spent
+from .index import Index
 from .shards import CorruptShardError, Origin, Row
 
 VERSION = 1
@@ -85,19 +86,28 @@ class LabelStore:
                 found.update({row.key: row for row in shards.read(self.shards / name, positions, arrays=arrays)})
         return found
 
-    def put(self, origin: Origin, answers: Mapping[Want, Sequence[Row]], *, claim: Claim | None = None, calls: int = 0, failed: int = 0) -> None:
+    def put(
+        self, origin: Origin, answers: Mapping[Want, Sequence[Row]], *, claim: Claim | None = None, calls: int = 0, failed: int = 0, usd: float = 0.0
+    ) -> None:  # fmt: skip
         """Keep rows durably, a shard for each want, then enter them in the index and settle ``claim``, all or nothing."""
-        now, entries = time.time(), []
-        for want, rows in answers.items():
-            if rows:
-                full = replace(origin, want=want.key, labels=origin.labels if want.by_label else (), time=now)
-                name = shards.write(self.shards, full, rows)
-                entries.append((name, full, [row.key for row in rows], (self.shards / name).stat().st_size))
-        self.index.add(entries, claim.batch if claim else None, calls=calls, failed=failed)
+        self.index.add(self._written(origin, answers), claim.batch if claim else None, calls=calls, failed=failed, usd=usd)
+
+    def gather(self, origin: Origin, answers: Mapping[Want, Sequence[Row]], batches: Sequence[int]) -> None:
+        """Move rows from the journal, where ``batches`` left them, to shards."""
+        journal.gather(self.index, self._written(origin, answers), batches)
+
+    def _written(self, origin: Origin, answers: Mapping[Want, Sequence[Row]]) -> list[Entry]:
+        now = time.time()
+        origins = {want: replace(origin, want=want.key, labels=origin.labels if want.by_label else (), time=now) for want in answers}
+        return [self._entry(origins[want], rows) for want, rows in answers.items() if rows]
+
+    def _entry(self, origin: Origin, rows: Sequence[Row]) -> Entry:
+        name = shards.write(self.shards, origin, rows)
+        return Entry(name, origin, [row.key for row in rows], (self.shards / name).stat().st_size)
 
     # ------------------------------------------------------------------------------------------- who asks for what
-    def claim(self, keys: Sequence[bytes], wants: Sequence[Want], *, identity: str, run: str = "") -> Claim:
-        """Claim what nobody else is asking for, before asking; claims of dead processes are taken over."""
+    def claim(self, keys: Sequence[bytes], wants: Sequence[Want], *, identity: str, run: str = "", reserve: Usage = NOTHING) -> Claim:
+        """Claim what nobody else is asking for, before asking; claims of dead processes are taken over. ``reserve`` is of each key."""
         if self._owner is None:
             owners.sweep(self._claims)
             self._owner = owners.Owner(self._claims)
@@ -105,23 +115,27 @@ class LabelStore:
         dead = {token for token in self.index.owners(keys, names) if not self._owner.alive(token)}
         if dead:
             self.adopt()  # what they made durable is not asked again
-        return self.index.claim(keys, names, owner=self._owner.token, dead=dead, identity=identity, run=run)
+        return self.index.claim(keys, names, owner=self._owner.token, dead=dead, identity=identity, run=run, reserve=reserve)
 
-    def spent(self, run: str) -> Mapping[str, int]:
-        """Return the calls of a run over all its invocations, killed ones too: calls, failed, possibly_paid, in_flight."""
+    def spent(self, run: str) -> Spent:
+        """Return the calls of a run over all its invocations, killed ones too, and what they cost."""
         return self.index.spent(run)
 
     # ---------------------------------------------------------------------------------------------------- soundness
     def adopt(self) -> None:
-        """Enter the shards that a killed process wrote and did not enter in the index."""
+        """Enter the shards that a killed process wrote and did not enter in the index, and what it left in the journal."""
         orphans = {path.name for path in self.shards.glob("*.arrow")} - self.index.names()
         entries = []
         for name in sorted(orphans):
             if (self.shards / name).exists() and self.sound(name):  # another process may just have removed it
                 origin, keys = shards.describe(self.shards / name)
-                entries.append((name, origin, keys, (self.shards / name).stat().st_size))
+                entries.append(Entry(name, origin, keys, (self.shards / name).stat().st_size))
         if entries:
             self.index.add(entries)
+        for origin, rows, batches in journal.left(self.index, lambda token: owners.holds(self._claims, token)):
+            held = self.index.locate([row.key for row in rows], origin.want)  # its shard may be one of those that were just entered
+            fresh = [row for row in rows if row.key not in held]
+            journal.gather(self.index, [self._entry(origin, fresh)] if fresh else [], batches)
         self.index.settle_durable(lambda token: owners.holds(self._claims, token))
 
     def sound(self, name: str) -> bool:

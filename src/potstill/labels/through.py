@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..contracts import Teacher
-from ..records import Answer, Answered, Example, Failed, Want
-from ..runlog import RunLog
+from ..records import Answer, Answered, Example, Want
+from .account import Account
 from .ask import ask
-from .store import LabelStore
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,8 @@ class Through:
     """
 
     teacher: Teacher
-    store: LabelStore
-    log: RunLog
-    failed: dict[bytes, Failed] = field(default_factory=dict)  # what it could not answer: not asked again while this stays open
+    account: Account
+    repeated: int = 0
 
     @property
     def name(self) -> str:
@@ -46,7 +44,7 @@ class Through:
         return self.teacher.facts()
 
     def answer(self, examples: Sequence[Example], wants: Sequence[Want]) -> Iterator[tuple[str, Answer]]:
-        answers = ask(self.teacher, examples, wants, store=self.store, log=self.log, batch_size=max(1, len(examples)), failed=self.failed)
+        answers = ask(self.teacher, examples, wants, self.account, batch_size=max(1, len(examples)))
         ids = list(dict.fromkeys(example.id for example in examples))
         known = answers.answered(ids)
         arrays = {want: dict(zip(known, answers.arrays(known, want))) for want in wants}

@@ -77,8 +77,18 @@ def tagged(*kinds: type[BaseModel]) -> Any:
     return Annotated[union, Discriminator(tag)]
 
 
+def _license(value: object) -> object:
+    if isinstance(value, str) and value.strip().lower() in ("disallowed", "forbidden", "none"):
+        one(
+            f"'{value}': the teacher's terms don't allow its answers to train another model",
+            "choose another teacher; potstill does not help to break its terms",
+        )
+    return value
+
+
 SEPARATOR = "|"  # of labels in a text cell: that of pandas' str.get_dummies
 Separator = Annotated[str, Field(min_length=1, exclude_if=lambda value: value == SEPARATOR)]
 Text = Annotated[str, BeforeValidator(_text)]
 Slug = Annotated[str, BeforeValidator(_slug)]
 Paths = Annotated[str | list[str], BeforeValidator(_paths)]
+OutputLicense = Annotated[Text, BeforeValidator(_license)]

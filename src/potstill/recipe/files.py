@@ -71,6 +71,9 @@ def _paths(value: Any) -> Iterator[tuple[Path, str]]:
     for path, teacher in _teachers(recipe):
         for key, what in TEACHER.get(str(teacher.get("kind")), {}).items():
             yield from _each(teacher.get(key), (*path, key), what)
+        prompt = teacher.get("prompt")
+        if isinstance(prompt, dict):
+            yield from _each(prompt.get("file"), (*path, "prompt", "file"), "file")
     for place, student in enumerate(students if isinstance(students, list) else []):
         if isinstance(student, dict) and student.get("from") not in NO_PATHS.get(str(student.get("kind")), ("teacher",)):
             yield from _each(student.get("from"), ("students", place, "from"), "model")

@@ -17,14 +17,11 @@ from .recipe import Recipe
 # What a later version will know, by the key's path without list places; a value None stands for the key itself.
 LATER: Mapping[str, Sequence[str | None]] = {
     "task": ("token-classification", "embedding", "text-generation", "image-classification", "image-text"),
-    "teacher.kind": ("endpoint",),
     "objectives.kind": ("attention", "relation", "contrastive", "rationale", "sequence"),
     "students.objectives.kind": ("attention", "relation", "contrastive", "rationale", "sequence"),
     "export.format": ("gguf", "openvino", "coreml"),
     "engine": ("ray",),
     "search": (None,),
-    "teacher.api_key": (None,),
-    "teacher.url": (None,),
     "teacher.rationale": (None,),
 }
 NEEDED = {
@@ -33,11 +30,12 @@ NEEDED = {
     "data": "the rows: data: {train: train.jsonl}",
     "data.train": "the file with the rows to learn from",
     "teacher": "who knows: teacher: {kind: model, model: path/to/folder}",
-    "teacher.model": "the folder of a transformers model, or the file of a teacher of kind onnx",
+    "teacher.model": "the folder of a transformers model, the file of a teacher of kind onnx, or what an endpoint calls its model",
     "teacher.function": "the function that answers: function: my_module:classify",
     "teacher.version": "a version of your own, say 1: raise it when the function would answer otherwise",
     "teacher.members": "the teachers: members: [{kind: model, model: path}, {kind: onnx, model: path}]",
     "teacher.path": "the file with the recorded answers",
+    "teacher.url": "the base of the server: url: http://127.0.0.1:8000/v1",
     "teacher.adapt.how": "finetune, or head",
     "students": "who learns: students: [{name: half, kind: transformer, from: teacher, layers: 3}]",
     "students.name": "each student needs a name of its own",

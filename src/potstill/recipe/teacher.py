@@ -8,21 +8,13 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from .base import SEPARATOR, Finding, Paths, Section, Separator, Slug, Text, one, refuse, tagged
+from .base import SEPARATOR, Finding, OutputLicense, Paths, Section, Separator, Slug, Text, one, refuse, tagged
+from .endpoint import EndpointTeacher
 
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
-
-
-def _license(value: object) -> object:
-    if isinstance(value, str) and value.strip().lower() in ("disallowed", "forbidden", "none"):
-        one(
-            f"'{value}': the teacher's terms don't allow its answers to train another model",
-            "choose another teacher; potstill does not help to break its terms",
-        )
-    return value
 
 
 def _names(value: list[str]) -> list[str]:
@@ -37,7 +29,6 @@ def _function(value: str) -> str:
     return value
 
 
-OutputLicense = Annotated[Text, BeforeValidator(_license)]
 Names = Annotated[list[Text], AfterValidator(_names)]
 
 
@@ -152,9 +143,14 @@ def _several(licenses: list[str]) -> str:
     return "unknown" if "unknown" in licenses else ", ".join(dict.fromkeys(licenses))
 
 
-Teacher = tagged(ModelTeacher, RecordedTeacher, OnnxTeacher, CallableTeacher, EnsembleTeacher)
+Teacher = tagged(ModelTeacher, RecordedTeacher, OnnxTeacher, CallableTeacher, EnsembleTeacher, EndpointTeacher)
 HIDDEN_STATES: tuple[type[Any], ...] = (ModelTeacher,)  # the kinds that have hidden states to match
 WEIGHTS: tuple[type[Any], ...] = (ModelTeacher,)  # the kinds from whose weights a student may start
+
+
+def paid(teacher: Any) -> bool:
+    """Return whether its answers cost money."""
+    return bool(getattr(teacher, "usd_per_1000", 0.0) or getattr(teacher, "paid", False))
 
 
 def members(teacher: Any) -> list[tuple[tuple[str | int, ...], Any]]:

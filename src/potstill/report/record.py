@@ -42,9 +42,17 @@ def cost(view: View) -> Html | None:
         "answered from the store": words.number(cached) + (hits or ""),
         "possibly paid": f"{found['possibly_paid']:,}: in flight when a run was killed" if found.get("possibly_paid") else None,
         "tokens": f"{found['tokens_in']:,} in, {found.get('tokens_out', 0):,} out" if found.get("tokens_in") else None,
+        "estimated before": _estimate(found.get("estimate")),
         "teacher’s bill": f"{found['usd']:,.2f} USD" if found.get("usd") else "nothing: the teacher runs here or was paid before",
     })  # fmt: skip
     return section("cost", "Cost", told, _seconds(found.get("seconds") or {}))
+
+
+def _estimate(found: Mapping[str, Any] | None) -> str | None:
+    if not found:
+        return None
+    usd = found["usd"]
+    return f"{usd['value']:,.2f} USD ({usd['low']:,.2f} to {usd['high']:,.2f}) for {found['rows']:,} rows, from {found['probed']:,} calls"
 
 
 def _seconds(found: Mapping[str, float]) -> Html | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .augment import Augmented, augment
 from .data import prepare
+from .estimate import agree
 from .evidence import Evidence
 from .judge import candidates, open_test, speed
 from .learn import learn_all
@@ -21,6 +22,7 @@ __all__ = [
     "Augmented",
     "Evidence",
     "adapt",
+    "agree",
     "augment",
     "baseline",
     "candidates",

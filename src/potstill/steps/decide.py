@@ -67,8 +67,7 @@ def _fixed(work: Workspace, candidate: Candidate, measured: Mapping[str, Any]) -
         size = candidate.artifact.size_bytes / 1e6
         lines.append(at_most("size_mb", required.size_mb, Interval(size, size, size, 1, "exact"), unit="MB"))
     if required.max_cost_usd is not None:
-        spent = work.spent()
-        usd, most = spent["calls"] * work.price, (spent["calls"] + spent["possibly_paid"]) * work.price
+        usd, most = work.bill()
         lines.append(at_most("cost_usd", required.max_cost_usd, Interval(usd, usd, most, 1, "booked; the upper bound has what was possibly paid"), unit="USD"))
     return tuple(lines)
 

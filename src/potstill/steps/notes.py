@@ -92,6 +92,8 @@ def _of_the_teacher(work: Workspace, found: Evidence, made: Mapping[str, Any]) -
     drops = {s["name"]: Interval(**s["quality_drop"]) for s in made["students"] if s["quality_drop"] and s["quality_drop"]["n"]}
     behind = found.data.has_gold and "floor" in opened.logprobs and against_floor(work, found).high < 0
     lines: list[str] = load("potstill.evaluation.standing:teacher_notes")(**told, drops=drops, behind_floor=behind)
+    if agreed := found.standing.read()["facts"].get("self_agreement"):
+        lines.append(load("potstill.evaluation.samples:in_words")(agreed))
     return lines
 
 
@@ -124,6 +126,8 @@ def _interval(found: Mapping[str, Any] | None) -> Interval | None:
 def _untimed(found: Evidence) -> str:
     """Return why the teacher was not timed."""
     recorded = any(kind.kind == "recorded" for _, kind in members(found.teaching.work.recipe.teacher))
+    if found.teaching.ready.spec.kind == "endpoint":
+        return "the teacher runs behind a server, at the speed of its machine and of who else asks it"
     return "the teacher's answers are recorded" if recorded else "each call of the teacher costs money"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from .. import storage
 from ..cache import Stage
 from ..lookup import load
+from ..records import Example
 from ..workspace import Workspace
 from . import precision
 from .data import Data, fields
@@ -30,12 +31,15 @@ class Ready:
     adapted: Stage | None = None
     probe: Mapping[str, Any] | None = None  # what was found where the precision was left to us
     members: tuple[Ready, ...] = ()
+    fields: tuple[str, ...] = ("text",)  # of the rows, for a prompt that must show them
+    shots: tuple[Example, ...] = ()  # the training rows that stand in the prompt
 
     @property
     def timed(self) -> bool:
-        """Whether there is something to time at no price: a recording answers no new text, and calls of a function may cost money."""
+        """Whether there is something to time here, at no price: a recording answers no new text, calls of a function may cost money, and
+        an endpoint's speed is that of another machine and of who else asks it."""
         paid = self.spec.kind == "callable" and bool(self.spec.usd_per_1000)
-        return self.spec.kind != "recorded" and not paid and all(member.timed for member in self.members)
+        return self.spec.kind not in ("recorded", "endpoint") and not paid and all(member.timed for member in self.members)
 
     def before(self) -> Ready:
         """Return the model as it was given, before it was adapted, known by what its inner states depend on; where its answers come from a
@@ -57,6 +61,7 @@ class Ready:
         return {
             "teacher": self.spec.model_dump(mode="json", by_alias=True), "folder": str(self.folder) if self.folder else None,
             "graph": str(self.graph) if self.graph else None, "members": [member.told() for member in self.members],
+            "fields": list(self.fields), "shots": [[dict(row.fields), str(row.gold)] for row in self.shots],
         }  # fmt: skip
 
 
@@ -110,6 +115,17 @@ def _by_identity(opener: str) -> Callable[[Workspace, Data, Any], Ready]:
     return way
 
 
+def _endpoint(work: Workspace, data: Data, spec: Any) -> Ready:
+    """Draw the shots, from the training rows alone: these were cleared of all that is the same as, or near to, a row that judges."""
+    shots = tuple(load("potstill.teachers.endpoint.prompt:draw")(data.train.examples, spec.prompt.shots, spec.prompt.seed)) if spec.prompt.shots else ()
+    if spec.api_key is not None and not work.offline:
+        work.log.secrets = (*work.log.secrets, load("potstill.teachers.endpoint.client:key_of")(spec))
+    known = Ready(spec, "", fields=fields(data), shots=shots)
+    identity = load("potstill.teachers.build:opened")(known.told(), data.head).identity()
+    shifted_by = {"none": [], "content_free": [], "validation": [row.id for row in data.validation]}[spec.calibration]
+    return replace(known, fingerprint=storage.digest(identity, spec.calibration, shifted_by, data.head.named))
+
+
 def _ensemble(work: Workspace, data: Data, spec: Any) -> Ready:
     made = tuple(ready(work, data, member) for member in spec.members)
     fingerprint = storage.digest("ensemble", [member.fingerprint for member in made], spec.weights)
@@ -122,4 +138,5 @@ KINDS: Mapping[str, Callable[[Workspace, Data, Any], Ready]] = {
     "onnx": _by_identity("potstill.teachers.onnx_file:identity"),
     "callable": _by_identity("potstill.teachers.function:identity"),
     "ensemble": _ensemble,
+    "endpoint": _endpoint,
 }

@@ -110,9 +110,16 @@ def _cost(work: Workspace, found: Evidence, before: Mapping[str, Any]) -> dict[s
     total = {name: past.get(name, 0) + now[name] for name in names}
     # Killed invocations wrote no report: the ledger knows their calls. It may lie elsewhere by now, and know less.
     ledger = work.spent()
-    total |= {"teacher_calls": max(past.get("teacher_calls", 0), ledger["calls"]), "possibly_paid": max(past.get("possibly_paid", 0), ledger["possibly_paid"])}
-    total["usd"] = total["teacher_calls"] * work.price
-    return {**total, "seconds": seconds, "last": {name: now[name] for name in ("teacher_calls", "cached_calls")}}
+    booked = {"teacher_calls": ledger.calls, "possibly_paid": ledger.possibly_paid, "tokens_in": ledger.tokens_in, "tokens_out": ledger.tokens_out}
+    total |= {name: max(past.get(name, 0), count) for name, count in booked.items()}
+    total["usd"] = max(past.get("usd", 0.0), work.bill()[0])
+    estimate = work.estimate or past.get("estimate")
+    return {
+        **total,
+        **({"estimate": estimate} if estimate else {}),
+        "seconds": seconds,
+        "last": {name: now[name] for name in ("teacher_calls", "cached_calls")},
+    }
 
 
 def _licenses(work: Workspace) -> dict[str, str]:

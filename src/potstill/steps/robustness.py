@@ -59,7 +59,9 @@ def unasked(work: Workspace) -> str:
         return "the teacher can't be asked offline"
     if asked is False:
         return "the recipe says not to ask the teacher about changed texts"
-    if work.price and not asked:
+    if kind == "endpoint" and not asked:
+        return "the teacher runs behind a server, so it was not asked about changed texts: robustness: {ask_teacher: true} asks it"
+    if work.paid and not asked:
         return "the teacher's answers cost money, so it was not asked about changed texts: robustness: {ask_teacher: true} asks it"
     return ""
 

@@ -175,7 +175,7 @@ def _wants_random_arm(work: Workspace) -> bool:
     rounds = work.recipe.rounds
     if rounds.choose == "random":
         return False
-    return not work.price if rounds.random_arm is None else rounds.random_arm
+    return not work.paid if rounds.random_arm is None else rounds.random_arm
 
 
 def _random_arm(work: Workspace, data: Data, teaching: Teaching, standing: Stage, began: Lesson, ended: Lesson, scout: Model) -> Record:

@@ -15,10 +15,12 @@ from ..cache import Stage
 from ..contracts import Teacher
 from ..errors import TeacherError
 from ..lookup import load
-from ..records import Example, Want
+from ..records import Example, Limits, Want
 from ..workspace import Workspace
 from .data import Data
 from .ready import Ready, ready
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
 
 
 @dataclass
@@ -64,21 +66,55 @@ class Teaching:
 
     def _through(self, member: Teacher) -> Teacher:
         """Return an ensemble's member as it is asked: its answers are kept under its own identity."""
-        through: Teacher = load("potstill.labels.through:Through")(member, self._store(), self.work.log)
+        account = load("potstill.labels.account:Account")(self._store(), self.work.log, part=True)
+        through: Teacher = load("potstill.labels.through:Through")(member, account)
         return through
 
     def _store(self) -> Any:
         return load("potstill.labels.store:LabelStore")(storage.home() / "labels", log=self.work.log)
 
+    @cached_property
+    def shift(self) -> np.ndarray | None:
+        """What is added to log-probabilities so that a label's word has no pull of its own *Shape:* (labels,); None where nothing is.
+
+        Of what the model says of texts without content (Zhao et al. 2021, arXiv:2102.09690, section 4), or on average of the validation rows
+        (Zhou et al. 2023, arXiv:2309.17249): minus the log of the mean probabilities. No label is looked at. These are calls, asked once, as any.
+        """
+        how = getattr(self.ready.spec, "calibration", "none")
+        if how == "none":
+            return None
+        validation = self.data.validation.examples
+        empty = [Example.make(dict.fromkeys(self.ready.fields, text)) for text in CONTENT_FREE]
+        rows = list(validation) if how == "validation" else empty
+        answers = self.raw(rows, [self.data.head.want], count=True)
+        known = answers.answered(row.id for row in rows)
+        if not known:
+            self.work.log.warn(f"calibration: {how}: the teacher answered none of its {len(rows):,} rows, so nothing is calibrated")
+            return None
+        shift: np.ndarray = -np.log(np.exp(answers.array(known, self.data.head.want).astype(np.float64)).mean(axis=0))
+        return shift
+
     def ask(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
         """Return the teacher's answers, from the store where it has them; ``count`` adds the calls to this run's usage."""
-        answers = load("potstill.labels.ask:ask")(
-            self.teacher, examples, wants, store=self._store(), log=self.work.log, offline=self.work.offline and self._remote, run=self.work.run,
-            budget=self._budget(), failed=self.failed,
-        )  # fmt: skip
+        return self.raw(examples, wants, count=count).shifted(self.shift)
+
+    def raw(self, examples: Sequence[Example], wants: Sequence[Want], *, count: bool = True) -> Any:
+        """Return the answers as they were said, not calibrated; see :meth:`ask`."""
+        answers = load("potstill.labels.ask:ask")(self.teacher, examples, wants, self.account)
         if count:
             self.work.usage += answers.usage
+            if answers.usage.cached_calls:
+                answers.store.index.hit(self.work.run, self.teacher.identity(), answers.usage.cached_calls)
         return answers
+
+    @property
+    def account(self) -> Any:
+        """On whose account the teacher is asked: this run's."""
+        required, spec = self.work.recipe.requirement, self.work.recipe.teacher
+        usd = required.max_cost_usd if required is not None and self.work.paid else None
+        limits = Limits(usd, getattr(spec, "max_tokens", None), getattr(spec, "max_requests", None))
+        offline = self.work.offline and self._remote
+        return load("potstill.labels.account:Account")(self._store(), self.work.log, self.work.run, limits, offline, failed=self.failed)
 
     def logprobs(self, examples: Sequence[Example], *, count: bool = True) -> np.ndarray:
         """Return the teacher's log-probabilities, of labels log-odds *Shape:* (n, classes); a row of NaN where it gave no answer."""
@@ -90,14 +126,6 @@ class Teaching:
         if places:
             out[places] = answers.array([examples[i].id for i in places], want)
         return out
-
-    def _budget(self) -> int | None:
-        """Return how many calls the recipe's ``max_cost_usd`` still allows; None where calls are free or nothing is set."""
-        required = self.work.recipe.requirement
-        if not self.work.price or required is None or required.max_cost_usd is None:
-            return None
-        spent = self.work.spent()
-        return int(required.max_cost_usd / self.work.price + 1e-6) - spent["calls"] - spent["possibly_paid"]
 
     @property
     def _remote(self) -> bool:
@@ -123,7 +151,7 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
         with work.log.stage("measure", "measuring the teacher against the floor"):
             said = {"teacher": teaching.logprobs(data.validation.examples), "calibration": teaching.logprobs(data.calibration.examples)}
             _answers(teaching, said["teacher"])
-            result = {"facts": dict(teaching.teacher.facts())}
+            result = {"facts": {**teaching.teacher.facts(), **_samples(teaching, said["teacher"])}}
             if data.teaches_gold:
                 fitted = floor(work, data)
                 said["floor"] = fitted.predict_logprobs([work.task.text(row) for row in data.validation])
@@ -139,6 +167,15 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
     stage = work.cache.get("standing", inputs, make)
     _judge(work, data, stage)
     return stage
+
+
+def _samples(teaching: Teaching, said: np.ndarray) -> dict[str, Any]:
+    """Return how far a teacher that is asked several times agrees with itself on the validation rows; nothing where it is asked once."""
+    if getattr(teaching.ready.spec, "samples", 1) < 2:
+        return {}
+    found = load("potstill.evaluation.samples:agreement")(said, teaching.ready.spec.samples)
+    teaching.work.log.say(load("potstill.evaluation.samples:in_words")(found))
+    return {"self_agreement": found}
 
 
 def _answers(teaching: Teaching, said: np.ndarray) -> None:

@@ -22,6 +22,7 @@ KINDS: Mapping[str, str] = {
     "onnx": "potstill.teachers.onnx_file:open_onnx",
     "callable": "potstill.teachers.function:open_callable",
     "ensemble": "potstill.teachers.ensemble:open_ensemble",
+    "endpoint": "potstill.teachers.endpoint.teacher:open_endpoint",
 }
 QUICK = "potstill.teachers.quick:open_quick"  # a model whose graph was made: it runs without torch
 
@@ -29,16 +30,20 @@ QUICK = "potstill.teachers.quick:open_quick"  # a model whose graph was made: it
 @dataclass(frozen=True)
 class Given:
     """What was made for a teacher beside its section of the recipe: its adapted folder, its graph in another precision, an ensemble's
-    members, the threads that it may use."""
+    members, the threads that it may use; for a prompt the rows' fields and the shots, [fields, label] each; and a clock, in tests."""
 
     folder: Path | None = None
     graph: Path | None = None
     members: tuple[Teacher, ...] = ()
     threads: int | None = None
+    fields: tuple[str, ...] = ("text",)
+    shots: tuple[tuple[Mapping[str, str], str], ...] = ()
+    clock: Any = None
 
 
 def build(
-    spec: Any, head: Head, *, folder: Path | None = None, graph: Path | None = None, members: Sequence[Teacher] = (), threads: int | None = None
+    spec: Any, head: Head, *, folder: Path | None = None, graph: Path | None = None, members: Sequence[Teacher] = (), threads: int | None = None,
+    fields: Sequence[str] = ("text",), shots: Sequence[tuple[Mapping[str, str], str]] = (), clock: Any = None,
 ) -> Teacher:  # fmt: skip
     """Return the teacher that ``spec`` (a section of the recipe, told by its ``kind``) describes, for a task with ``head``.
 
@@ -47,18 +52,22 @@ def build(
     """
     if spec.kind not in KINDS:
         raise TeacherError(f"there is no kind of teacher '{spec.kind}'", place="teacher.kind", remedy=did_you_mean(spec.kind, KINDS))
-    teacher: Teacher = load(QUICK if graph is not None else KINDS[spec.kind])(spec, head, Given(folder, graph, tuple(members), threads))
+    teacher: Teacher = load(QUICK if graph is not None else KINDS[spec.kind])(
+        spec, head, Given(folder, graph, tuple(members), threads, tuple(fields), tuple(shots), clock)
+    )
     return teacher
 
 
 def opened(told: Mapping[str, Any], head: Head, *, threads: int | None = None, wrap: Callable[[Teacher], Teacher] = lambda teacher: teacher) -> Teacher:
-    """Return the teacher that plain JSON tells of: {"teacher": its section, "folder", "graph", "members": [the same of each]}.
+    """Return the teacher that plain JSON tells of: {"teacher": its section, "folder", "graph", "members": [the same of each],
+    "fields", "shots"}.
 
     ``wrap`` is put around each member of an ensemble.
     """
     folder, graph = (Path(told[name]) if told.get(name) else None for name in ("folder", "graph"))
     members = [wrap(opened(member, head, threads=threads)) for member in told.get("members", ())]
-    return build(read(told["teacher"]), head, folder=folder, graph=graph, members=members, threads=threads)
+    asked = {"fields": told.get("fields", ("text",)), "shots": [(fields, label) for fields, label in told.get("shots", ())]}
+    return build(read(told["teacher"]), head, folder=folder, graph=graph, members=members, threads=threads, **asked)
 
 
 def encoder(spec: Any, folder: Path, *, threads: int | None = None) -> Teacher:

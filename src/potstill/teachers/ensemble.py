@@ -26,6 +26,8 @@ LOGPROBS = Want("logprobs")
 class EnsembleTeacher:
     """See :class:`potstill.contracts.Teacher`. Gives ``logprobs``; a row that a member did not answer fails, and says which member."""
 
+    repeated = 0
+
     def __init__(self, name: str, head: Head, members: Sequence[Teacher], weights: Sequence[float] | None) -> None:
         self.name, self.labels, self.members = name, head.labels, tuple(members)
         given = np.ones(len(self.members)) if weights is None else np.asarray(weights, np.float64)

@@ -75,6 +75,8 @@ class GraphTeacher:
     ``names`` are the task's names of the graph's outputs, in their order: answers are put in the order of ``head`` by name.
     """
 
+    repeated = 0
+
     def __init__(self, name: str, head: Head, graph: Graph, names: Sequence[str], *, identity: str, facts: Mapping[str, Any], output: str = "logits") -> None:
         self.name, self.labels, self._graph, self._names = name, head.labels, graph, tuple(names)
         self._identity, self._facts = identity, facts

@@ -49,6 +49,8 @@ class ModelTeacher:
     the encoder alone, and has no labels.
     """
 
+    repeated = 0
+
     def __init__(self, folder: Path, head: Head | None, *, given: Mapping[str, str], max_length: int, batch_size: int, precision: str,
                  known: Mapping[str, Any]) -> None:  # fmt: skip
         self.folder, self.max_length, self.batch_size, self._known = folder, max_length, batch_size, known

@@ -49,6 +49,8 @@ class RecordedTeacher:
     then says ``one_hot``, because such a teacher has no soft labels to teach with.
     """
 
+    repeated = 0
+
     def __init__(self, name: str, head: Head, identity: str, kept: Mapping[str, _Kept], known: Mapping[str, Any]) -> None:
         self.name, self.labels, self._identity, self._kept, self._known = name, head.labels, identity, kept, known
         self._want = head.want

@@ -1,0 +1,181 @@
+"""A model behind a server as a teacher: what it is known by, what it is asked, what its answers cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, final
+
+import numpy as np
+
+from ... import storage
+from ...errors import TeacherError
+from ...recipe.endpoint import is_loopback
+from ...records import Answer, Answered, Example, Failed, Head, Refused, Usage, Want
+from ..build import Given
+from ..rows import only_logprobs, texts
+from .calls import Again, Call, Calls, Clock, Done, Rates, WallClock
+from .client import Client, Reply
+from .prompt import Shot, Template, source, template
+from .scoring import NoProbabilities, Unusable, Words, ways
+
+VERSION = 1  # raise it when the same replies would be read otherwise
+LOGPROBS = Want("logprobs")
+TOKENS_A_BYTE = 0.35  # assumed of a request until the server has told its own count; then the most that was seen, and a fifth
+
+
+@final
+class EndpointTeacher:
+    """See :class:`potstill.contracts.Teacher`. Gives ``logprobs``. One request a row, whatever the scoring; each has its price."""
+
+    repeated = 0
+
+    def __init__(self, spec: Any, head: Head, written: Template, shots: Sequence[Shot], *, clock: Clock | None = None) -> None:
+        self.name, self.labels, self.spec = spec.model, head.labels, spec
+        self.words = Words(head.labels, spec.words)
+        self.template, self.shots, self.way = written, tuple(shots), ways(self.words, spec)
+        self._clock = clock or WallClock()
+        self._rates = Rates(self._clock, spec.requests_per_minute, spec.tokens_per_minute)
+        self._most = 0.0  # tokens a byte that the server has counted
+
+    def identity(self) -> str:
+        return identity(self.spec, self.words, self.template, self.shots)
+
+    def offers(self) -> frozenset[str]:
+        return frozenset({"logprobs"})
+
+    def request(self, example: Example) -> bytes:
+        """Return the row's fields: all else that is sent is a part of the identity. Raises :class:`TeacherError` where the prompt does not show them."""
+        fields = texts(example.fields)
+        self.template.about(fields)
+        return storage.canonical(fields)
+
+    def reserve(self, example: Example) -> Usage:
+        """Return the most that one call about ``example`` is expected to cost, before the server has counted its tokens."""
+        return self._reserve(self._body(example))
+
+    def facts(self) -> Mapping[str, Any]:
+        spec, why = self.spec, "it runs behind a server"
+        return {
+            "architecture": f"{spec.model} at {spec.host}", "parameters": None, "size_bytes": None, "layers": None, "width": None, "precision": None,
+            "version": spec.version, "path": spec.url, "one_hot": None, "api": spec.api, "scoring": spec.scoring, "calibration": spec.calibration,
+            "samples": spec.samples, "prompt": {"digest": self.template.digest, "shots": len(self.shots)},
+            "usd_per_million_in": spec.usd_per_million_in, "usd_per_million_out": spec.usd_per_million_out,
+            "license": spec.license, "output_license": spec.output_license, "usd_per_1000": 0.0,
+            "unknown": {"parameters": why, "size_bytes": why, "precision": why},
+        }  # fmt: skip
+
+    def answer(self, examples: Sequence[Example], wants: Sequence[Want]) -> Iterator[tuple[str, Answer]]:
+        left = iter(examples)
+        for id, answer, _ in self.calls(lambda: next(left, None), wants, lambda id, usage: None):
+            yield id, answer
+
+    def calls(
+        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False
+    ) -> Iterator[tuple[str, Answer, Usage]]:  # fmt: skip
+        """See :class:`potstill.contracts.PaidByCall`."""
+        only_logprobs(self.name, "an endpoint", wants)
+        client = Client(self.spec)
+
+        def next_call() -> Call | None:
+            example = take()
+            if example is None:
+                return None
+            body = self._body(example)
+            return Call(example.id, body, self._reserve(body))
+
+        try:
+            place = f"teacher.url: {client.url}"
+            yield from Calls(next_call, lambda call: self._attempt(client, call), booked, self.spec, self._clock, self._rates, place, proven=proven).run()
+        finally:
+            client.close()
+
+    def _body(self, example: Example) -> dict[str, Any]:
+        body = {"model": self.spec.model, **self.way.body(self.template, self.shots, texts(example.fields)), **self.spec.body}
+        return {key: value for key, value in body.items() if value is not None}
+
+    def _reserve(self, body: Mapping[str, Any]) -> Usage:
+        spec, prompts = self.spec, len(body["prompt"]) if isinstance(body.get("prompt"), list) else 1
+        tokens_in = int(_bytes(body) * (1.2 * self._most or TOKENS_A_BYTE)) + 16 * prompts
+        return self._priced(tokens_in, prompts * spec.samples * (spec.max_new_tokens if spec.scoring == "text" else 1))
+
+    def _priced(self, tokens_in: int, tokens_out: int) -> Usage:
+        usd = (tokens_in * self.spec.usd_per_million_in + tokens_out * self.spec.usd_per_million_out) / 1e6
+        return Usage(teacher_calls=1, tokens_in=tokens_in, tokens_out=tokens_out, usd=usd)
+
+    def _attempt(self, client: Client, call: Call) -> Done | Again:
+        """Make one attempt; in a thread of its own."""
+        outcome = client.call(call.body)
+        if isinstance(outcome, Again):
+            return outcome
+        if not isinstance(outcome, Reply):
+            return Done(outcome, Usage(teacher_calls=1))
+        usage = self._usage(outcome.body, call)
+        try:
+            return Done(self._read(outcome.body, call), usage)
+        except TeacherError as error:
+            return Done(Failed(error.message), usage, error)
+
+    def _usage(self, reply: Mapping[str, Any], call: Call) -> Usage:
+        """Return what the server counted; where it does not count, what was reserved."""
+        told = reply.get("usage") or {}
+        tokens_in, tokens_out = told.get("prompt_tokens"), told.get("completion_tokens")
+        if not isinstance(tokens_in, int) or not isinstance(tokens_out, int) or min(tokens_in, tokens_out) < 0:
+            return call.reserve
+        self._most = max(self._most, tokens_in / _bytes(call.body))
+        return self._priced(tokens_in, tokens_out)
+
+    def _read(self, reply: Mapping[str, Any], call: Call) -> Answer:
+        refusal = _refusal(reply)
+        if refusal is not None:
+            return Refused(refusal)
+        try:
+            found = self.way.read(reply, call.body)
+        except Unusable as error:
+            return Refused(str(error))
+        except NoProbabilities as error:
+            remedy = "a server that gives none can still write its answers: take scoring: text"
+            raise TeacherError(str(error), place=f"teacher.scoring: {self.spec.scoring}", remedy=remedy) from error
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            return Failed(f"the reply is not of the protocol's form: {type(error).__name__} {error}")
+        return Answered({LOGPROBS: found}) if np.isfinite(found).all() else Failed("the reply's log-probabilities are not finite")
+
+
+def _bytes(body: Mapping[str, Any]) -> int:
+    return len(json.dumps(body.get("messages", body.get("prompt")), ensure_ascii=False).encode())
+
+
+def _refusal(reply: Mapping[str, Any]) -> str | None:
+    """Return why the model would not answer, where the reply says that it would not."""
+    choice = reply["choices"][0]
+    if not isinstance(choice, Mapping):
+        return None
+    message = choice.get("message")
+    if isinstance(message, Mapping) and message.get("refusal"):
+        return f"the model refused: {' '.join(str(message['refusal']).split())[:200]}"
+    return "the server's filter: content_filter" if choice.get("finish_reason") == "content_filter" else None
+
+
+def identity(spec: Any, words: Words, written: Template, shots: Sequence[Shot]) -> str:
+    """Return the digest of all that the answers depend on, beside the row itself.
+
+    The host is a part of it, for two servers may call different models alike; its port, path and scheme are none, for a server moves
+    between these. All of loopback is one host: local servers get their ports by chance, and `version` tells two of them apart.
+    """
+    host = "loopback" if is_loopback(spec.host) else spec.host
+    told = [[dict(shot.fields), shot.label] for shot in shots]
+    scoring = spec.model_dump(mode="json", include={"api", "scoring", "top_k", "samples", "sampling_temperature", "seed", "max_new_tokens", "body", "version"})
+    return storage.digest("endpoint", VERSION, host, spec.model, scoring, written.digest, told, {label: list(words.of[label]) for label in sorted(words.of)})
+
+
+def open_endpoint(spec: Any, head: Head, given: Given) -> EndpointTeacher:
+    """Return the teacher of a recipe's `kind: endpoint`. Nothing is sent: a server that is not there is met at the first question."""
+    shots = [Shot(fields, label) for fields, label in given.shots]
+    return EndpointTeacher(spec, head, written(spec, head, given.fields), shots, clock=given.clock)
+
+
+def written(spec: Any, head: Head, fields: Sequence[str]) -> Template:
+    """Return the recipe's template for the labels of ``head``."""
+    delimiter = spec.prompt.delimiter or {"chat": "tags", "completion": "line"}[spec.api]
+    place = f"teacher.prompt.file: {spec.prompt.file}" if spec.prompt.file else "teacher.prompt"
+    return template(source(spec, fields), variables=spec.prompt.variables, words=Words(head.labels, spec.words).first, delimiter=delimiter, place=place)
