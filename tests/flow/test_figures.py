@@ -102,7 +102,7 @@ def test_the_notes_tell_of_a_teacher_that_the_floor_beats(at):
 def evidence_of(at):
     stage = steps.robustness(at.work, at.data, at.teaching, at.candidates, at.opened)
     standing = steps.standing(at.work, at.data, at.teaching)
-    return steps.Evidence(at.data, at.teaching, standing, steps.Augmented(), [], at.models, at.candidates, stage, at.opened, stage)
+    return steps.Evidence(at.data, at.teaching, standing, steps.Augmented(), [], {}, at.models, at.candidates, stage, at.opened, stage)
 
 
 def test_what_is_null_has_its_reason(at):
