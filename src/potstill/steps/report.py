@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .. import __version__, storage
+from .. import __version__, rng, storage
 from ..cache import Stage
 from ..lookup import load
 from ..recipe import dump
@@ -20,6 +21,8 @@ from .judge import Candidate, Opened
 from .teach import Teaching, baseline_figures, main_metric
 
 SCHEMA = 1
+ASSUMED = "10%"  # of rows on which student and teacher differ in being right: what the middle of three assumptions says
+TO_LABEL = "to_label.jsonl"
 
 
 def report(work: Workspace, found: Evidence) -> dict[str, Any]:
@@ -137,5 +140,24 @@ def baseline(work: Workspace, data: Data, teaching: Teaching, standing: Stage) -
     return {
         "teacher": {"name": models.name_of(work.recipe.teacher), **standing.read()["facts"], "precision_probe": teaching.ready.probe},
         "validation": baseline_figures(work, data, standing) if data.has_gold else None,
-        "data": data.card["counts"], "rows_needed_assumed": needed, "usage": asdict(work.usage),
+        "data": data.card["counts"], "rows_needed_assumed": needed, "to_label": _to_label(work, data, (needed or {}).get(ASSUMED)),
+        "usage": asdict(work.usage),
     }  # fmt: skip
+
+
+def _to_label(work: Workspace, data: Data, needed: int | None) -> dict[str, Any] | None:
+    """Write rows of the pool down that a person should label so that a verdict has its test rows; None where there are enough, or no pool.
+
+    They are drawn at random, for the verdict is about inputs as they come: rows chosen because a model errs on them would tell of others. The
+    teacher's answers are not shown, for whoever reads them tends to agree.
+    """
+    missing = (needed or 0) - len(data.test)
+    if missing <= 0 or not len(data.unlabeled):
+        return None
+    columns = work.recipe.data.columns
+    order = rng.stream(work.recipe.seeds[0], "to label").permutation(len(data.unlabeled))[:missing]
+    rows = [data.unlabeled.examples[i] for i in sorted(order.tolist())]
+    label = "labels" if work.recipe.many else "label"
+    lines = [{**{columns.get(name, name): value for name, value in row.fields.items()}, columns.get(label, label): None} for row in rows]
+    storage.write_text(work.folder / TO_LABEL, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return {"missing": missing, "rows": len(rows), "file": str(work.folder / TO_LABEL)}
