@@ -100,7 +100,7 @@ def test_what_is_past_its_days_goes_then_the_oldest(tmp_path):
     assert left[0] > 0
     assert left[1] == 3000  # the newest stay
     base.close()
-    assert b"50 xxxx" not in path.read_bytes()  # and what went is not in the file's free pages
+    assert b'"50 xxxx' not in path.read_bytes()  # and what went is not in the file's free pages
 
 
 def test_rows_of_the_teacher_are_a_recording_and_all_texts_a_pool(tmp_path):
