@@ -45,11 +45,13 @@ function chart(id, title, curves) {
   at(id).replaceChildren(drawn);
 }
 
-function row(cells) {
+// A row of a table; on a phone, where rows are cards, each cell says its column's name.
+function row(cells, titles = []) {
   const made = document.createElement("tr");
   cells.forEach((text, i) => {
     const cell = document.createElement(i ? "td" : "th");
     if (i && !(typeof text === "object")) cell.className = "number";
+    if (i && titles[i]) cell.dataset.title = titles[i];
     cell.textContent = typeof text === "object" ? text.words : text;
     made.append(cell);
   });
@@ -79,11 +81,12 @@ function show(found) {
   const words = { request: "the whole request", queue: "in the queue", tokenize: "tokenizing", infer: "running the model", teacher: "the teacher" };
   at("parts").replaceChildren(...Object.entries(parts).map(([part, told]) => row([words[part], short(told.p50), short(told.p95), short(told.p99), whole(told.n)])));
   put("queue", `Now ${whole(queue.rows)} rows wait, of ${whole(queue.most_rows)} that may; ${whole(queue.running)} are worked on; ${whole(queue.inside)} requests are inside, of ${whole(queue.most_inside)}.`);
+  const titles = [...document.querySelectorAll("#models thead th")].map(cell => cell.textContent);
   at("names").replaceChildren(...Object.entries(found.served).map(([name, models]) => {
     const told = names[name] || { rows: 0, passed_on: 0, flagged: {}, usd: 0, alone_usd: 0 };
     const bundles = models.map(one => one.digest.slice(0, 12) + (models.length > 1 ? ` ${percent(one.weight)}` : "")).join(", ");
     const cost = told.alone_usd ? [dollars(told.usd), dollars(told.alone_usd)] : ["–", "–"];
-    return row([name, { words: bundles }, whole(told.rows), told.rows ? percent(told.passed_on / told.rows) : "–", whole(sum(Object.values(told.flagged))), ...cost]);
+    return row([name, { words: bundles }, whole(told.rows), told.rows ? percent(told.passed_on / told.rows) : "–", whole(sum(Object.values(told.flagged))), ...cost], titles);
   }));
   put("version", found.version);
   put("up", `Up for ${found.up_s < 7200 ? `${whole(found.up_s / 60)} min` : `${whole(found.up_s / 3600)} h`}.`);
