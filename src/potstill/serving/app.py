@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from .. import __version__
-from . import page, shapes
+from . import openapi, page, shapes
 from .answering import Answering
 from .behind import Teacher
 from .door import Door, Note, Receive, Scope, Send, body_of, log, unless_gone
@@ -47,6 +47,7 @@ class Serving:
     measures: Measures
     aliases: Aliases = field(default_factory=Aliases)
     teachers: dict[str, Teacher] = field(default_factory=dict)
+    places: list[tuple[str, str]] = field(default_factory=list)  # method, path: what it can be asked
     ready: bool = False
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -102,8 +103,17 @@ def _routes(serving: Serving) -> list[Route]:
         ("POST", "/v2/models/{name}/versions/{version}/infer", _predict(serving, shapes.V2)),
         ("GET", "/v1/admin/aliases", _aliases(serving)), ("POST", "/v1/admin/aliases/{name}", _swap(serving)),
         ("POST", "/v1/admin/aliases/{name}/weights", _weights(serving)), ("POST", "/v1/admin/aliases/{name}/back", _back(serving)),
+        ("GET", "/openapi.json", _described(serving)),
     )  # fmt: skip
+    serving.places = [(method, path) for method, path, _ in table]
     return [Route(path, _Place(method, handler)) for method, path, handler in table]
+
+
+def _described(serving: Serving) -> Handler:
+    async def described(request: Request) -> Response:
+        return _json(openapi.document(serving.places))
+
+    return described
 
 
 @dataclass(frozen=True)

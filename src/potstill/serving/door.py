@@ -108,7 +108,7 @@ class Door:
 
     def _gate(self, path: str, headers: dict[bytes, bytes]) -> None:
         """Raise :class:`Wrong` for a request without its key, and for any while the server stops."""
-        if path in OPEN or path == "/":  # the page itself tells nothing: what it shows it asks for, with a key
+        if path in OPEN or path in ("/", "/openapi.json"):  # the page tells nothing by itself: what it shows it asks for, with a key
             return
         if self.stopping:
             raise Wrong(503, "the server is stopping", headers={"retry-after": "1", "connection": "close"})

@@ -3,9 +3,9 @@ const EVERY = 2000, WIDTH = 400, HEIGHT = 150, LEFT = 44, BOTTOM = 20, TOP = 10;
 const at = id => document.getElementById(id);
 const put = (id, text) => { at(id).textContent = text; };
 const whole = n => Math.round(n).toLocaleString("en-US");
-const short = n => n === null || n === undefined ? "–" : n >= 100 ? whole(n) : n >= 10 ? n.toFixed(1) : n >= 1 ? n.toFixed(2) : n === 0 ? "0" : n.toFixed(3);
+const short = n => n === null || n === undefined ? "–" : n >= 100 ? whole(n) : Number.isInteger(n) ? String(n) : n >= 10 ? n.toFixed(1) : n >= 1 ? n.toFixed(2) : n.toFixed(3);
 const percent = share => `${(100 * share).toFixed(1)} %`;
-const dollars = usd => `$${usd.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: usd && usd < 1 ? 4 : 2 })}`;
+const dollars = usd => `$${usd.toLocaleString("en-US", { minimumFractionDigits: usd && usd < 1 ? 3 : 2, maximumFractionDigits: usd && usd < 1 ? 3 : 2 })}`;
 const sum = numbers => numbers.reduce((a, b) => a + b, 0);
 let key = "";
 
@@ -23,8 +23,8 @@ function round(most) {
 }
 
 // Curves over the last seconds; a null leaves a gap, and a second alone is a dot.
-function chart(id, title, curves) {
-  const values = curves.flatMap(curve => curve.values).filter(value => value !== null), top = round(Math.max(1e-3, ...values) || 1);
+function chart(id, title, curves, least = 1) {
+  const values = curves.flatMap(curve => curve.values).filter(value => value !== null), top = round(Math.max(least, ...values));
   const count = curves[0].values.length, x = i => LEFT + (WIDTH - LEFT - 4) * i / (count - 1), y = v => HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * v / top;
   const told = curves.map(curve => `${curve.name}: now ${short(curve.values[count - 1])}`).join(", ");
   const drawn = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}; ${told}; the axis ends at ${short(top)}`, class: "plot" });
@@ -65,7 +65,7 @@ function show(found) {
   at("head").className = `verdict ${state[1]}`;
   const answered = `${whole(minute.answered)} requests were answered in the last minute`;
   put("standfirst", `${answered}, ${whole(minute.refused)} refused, ${whole(minute.failed)} failed.`);
-  put("rate", short(rows / 60));
+  put("rate", short(rows / Math.max(1, Math.min(60, found.up_s))));
   put("rate-beside", `${whole(sum(all.map(one => one.rows)))} rows since the start`);
   put("latency", parts.request ? `${short(parts.request.p95)} ms` : "–");
   put("latency-beside", parts.request ? `p50 ${short(parts.request.p50)}, p99 ${short(parts.request.p99)} ms` : "no request in the last minute");
@@ -75,12 +75,12 @@ function show(found) {
   put("cost", alone ? dollars(usd) : "–");
   put("cost-beside", alone ? `${dollars(alone)} by the teacher alone` : "no policy names a price");
   chart("chart-rows", "Rows a second", [{ name: "student", values: series.student, look: "student" }, { name: "teacher", values: series.teacher, look: "teacher" }]);
-  chart("chart-ms", "Milliseconds of a request", [{ name: "p50", values: series.p50, look: "student" }, { name: "p95", values: series.p95, look: "teacher" }]);
+  chart("chart-ms", "Milliseconds of a request", [{ name: "p50", values: series.p50, look: "student" }, { name: "p95", values: series.p95, look: "teacher" }], 0.1);
   chart("chart-wait", "Rows that wait", [{ name: "waiting", values: series.waiting, look: "student" }]);
   chart("chart-refused", "Refused a second", [{ name: "refused", values: series.refused, look: "student" }, { name: "failed", values: series.failed, look: "bad" }]);
   const words = { request: "the whole request", queue: "in the queue", tokenize: "tokenizing", infer: "running the model", teacher: "the teacher" };
   at("parts").replaceChildren(...Object.entries(parts).map(([part, told]) => row([words[part], short(told.p50), short(told.p95), short(told.p99), whole(told.n)])));
-  put("queue", `Now ${whole(queue.rows)} rows wait, of ${whole(queue.most_rows)} that may; ${whole(queue.running)} are worked on; ${whole(queue.inside)} requests are inside, of ${whole(queue.most_inside)}.`);
+  put("queue", `Now ${whole(queue.rows)} rows wait, of ${whole(queue.most_rows)} that may; ${whole(queue.running)} are worked on; requests inside: ${whole(queue.inside)} of ${whole(queue.most_inside)}.`);
   const titles = [...document.querySelectorAll("#models thead th")].map(cell => cell.textContent);
   at("names").replaceChildren(...Object.entries(found.served).map(([name, models]) => {
     const told = names[name] || { rows: 0, passed_on: 0, flagged: {}, usd: 0, alone_usd: 0 };
