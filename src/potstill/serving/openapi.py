@@ -126,7 +126,7 @@ def document(places: Iterable[tuple[str, str]]) -> dict[str, Any]:
     paths = {path: {method.lower(): _operation(path, TOLD[path])} for method, path in sorted(places, key=lambda one: one[1])}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "potstill serve", "version": __version__, "summary": "Small models, and the teacher behind them. A key is a bearer key, where any is wanted."},
+        "info": {"title": "potstill serve", "version": __version__, "summary": "Small models, and the teacher behind them. Keys are bearer keys."},
         "paths": paths,
         "components": {"schemas": dict(SCHEMAS), "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     }  # fmt: skip
