@@ -9,8 +9,8 @@ import litserve
 from serve_plain import Student
 
 
-class Api(litserve.LitAPI):
-    """A request is one text; with batches, `predict` gets several."""
+class Single(litserve.LitAPI):
+    """A request is one text."""
 
     folder = ""
 
@@ -20,23 +20,29 @@ class Api(litserve.LitAPI):
     def decode_request(self, request: dict) -> str:
         return request["inputs"][0]
 
-    def batch(self, inputs: list[str]) -> list[str]:
-        return list(inputs)
-
-    def predict(self, texts: str | list[str]) -> dict | list[dict]:
-        return self.student.answer(texts) if isinstance(texts, list) else self.student.answer([texts])[0]
-
-    def unbatch(self, output: list[dict]) -> list[dict]:
-        return output
+    def predict(self, texts: str) -> dict:
+        return self.student.answer([texts])[0]
 
     def encode_response(self, output: dict) -> dict:
         return {"predictions": [output]}
 
 
+class Batched(Single):
+    """The texts of several requests at once."""
+
+    def batch(self, inputs: list[str]) -> list[str]:
+        return list(inputs)
+
+    def predict(self, texts: list[str]) -> list[dict]:
+        return self.student.answer(texts)
+
+    def unbatch(self, output: list[dict]) -> list[dict]:
+        return output
+
+
 def main(folder: str, port: str, batch: str = "1") -> None:
-    Api.folder = folder
-    more = {"max_batch_size": int(batch), "batch_timeout": 0.002} if int(batch) > 1 else {}
-    api = Api(api_path="/v1/predict", **more)
+    api = Batched(api_path="/v1/predict", max_batch_size=int(batch), batch_timeout=0.002) if int(batch) > 1 else Single(api_path="/v1/predict")
+    api.folder = folder  # the worker is a process of its own, and gets the object as it is
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, healthcheck_path="/readyz", timeout=30)
     server.run(host="127.0.0.1", port=int(port), num_api_servers=1, generate_client_file=False, log_level="warning")
 

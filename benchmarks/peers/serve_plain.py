@@ -8,7 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
 from tokenizers import Tokenizer
+
+
+class Question(BaseModel):
+    inputs: list[str]
 
 
 class Student:
@@ -40,13 +47,6 @@ class Student:
 
 
 def main(folder: str, port: str) -> None:
-    import uvicorn
-    from fastapi import FastAPI
-    from pydantic import BaseModel
-
-    class Question(BaseModel):
-        inputs: list[str]
-
     student, app = Student(Path(folder)), FastAPI()
 
     @app.post("/v1/predict")
