@@ -61,7 +61,7 @@ TINY = Size(0.6, 1, 40, 3.0, 2.0, 2)
 def command(arm: str, bundle: Path, peers: Path, port: int, more: Sequence[str] = ()) -> list[str]:
     scripts = HERE / "peers"
     if arm == "ours":
-        wait = ["--workers", "1", "--max-wait", str(WAIT_S), "--max-queue", "100000", "--max-requests", "100000", "--admin-key-env", "ADMIN_KEY", "--quiet"]
+        wait = ["--workers", "1", "--max-wait", str(WAIT_S), "--admin-key-env", "ADMIN_KEY", "--quiet"]
         return [sys.executable, "-m", "potstill", "serve", f"model={bundle}", "--port", str(port), *wait, *more]
     if arm == "plain":
         return [str(peers), str(scripts / "serve_plain.py"), str(bundle), str(port)]
@@ -118,7 +118,7 @@ class Sent:
     done: list[tuple[float, int, float]] = field(default_factory=list)
     wire: list[float] = field(default_factory=list)  # of answers with 200: seconds since they were sent, a free connection in hand
     refused: int = 0
-    lost: int = 0
+    lost: list[float] = field(default_factory=list)  # when they were sent
 
     def times(self, status: int = 200) -> np.ndarray:
         return np.array([1000 * took for _, code, took in self.done if code == status])
@@ -186,7 +186,8 @@ async def drive(
             if status == 200:
                 sent.wire.append(time.perf_counter() - began)
             sent.done.append((due, status, time.perf_counter() - due))
-            sent.lost += status == 0
+            if status == 0:
+                sent.lost.append(began)
         except OSError:
             sent.refused += 1
         finally:
@@ -310,8 +311,9 @@ def overload(bench: Bench, rate: float, unloaded_ms: float) -> dict[str, Any]:
             again = time.perf_counter() - ended if (one.p(50) or 1e9) <= max(10.0, 2 * unloaded_ms) else None
     other = len(sent.done) - sent.count(200) - sent.count(429)
     return {
-        "rate": 5 * rate, "answered": sent.count(200), "refused": sent.count(429), "other": other + sent.refused, "p99_ms": 1000 * float(np.percentile(sent.wire or [0.0], 99)),
-        "limit_ms": 2 * unloaded_ms + 1000 * WAIT_S, "memory_mb": [before, after], "recovery_s": again,
+        "rate": 5 * rate, "answered": sent.count(200), "refused": sent.count(429), "other": other + sent.refused,
+        "p99_ms": 1000 * float(np.percentile(sent.wire or [0.0], 99)), "limit_ms": 2 * unloaded_ms + 1000 * WAIT_S, "memory_mb": [before, after],
+        "recovery_s": again,
     }  # fmt: skip
 
 
@@ -357,7 +359,8 @@ def ended(bench: Bench, rate: float, number: int, place: int) -> dict[str, Any]:
     dues = sorted(due for due, _, _ in sent.done)
     first = dues[0]
     missing = [told[0] - (due + took) for due, status, took in sent.done if status == 200 and round((due - first) * 0.4 * rate) not in held]
-    return {"code": code, "answered": sent.count(200), "told_503": sent.count(503), "lost": sent.lost, "sound": sound, "rows_missing": len(missing),
+    return {"code": code, "answered": sent.count(200), "told_503": sent.count(503), "lost_before": sum(at < told[0] for at in sent.lost),
+            "lost_after": sum(at >= told[0] for at in sent.lost), "sound": sound, "rows_missing": len(missing),
             "oldest_missing_s": max(missing, default=0.0)}  # fmt: skip
 
 

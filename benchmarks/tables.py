@@ -25,7 +25,7 @@ def page() -> str:
         path = HERE / "results" / f"classify-{name}.json"
         if path.is_file():
             lines += [*_classified(name, title, json.loads(path.read_text("utf-8"))), ""]
-    for name, shown in (("bundle", _bundle), ("ngram", _ngram)):
+    for name, shown in (("bundle", _bundle), ("ngram", _ngram), ("serving", _served)):
         path = HERE / "results" / f"{name}.json"
         if path.is_file():
             lines += [*shown(json.loads(path.read_text("utf-8"))), ""]
@@ -38,9 +38,6 @@ def page() -> str:
     path = HERE / "results" / "simulate_cascade.json"
     if path.is_file():
         lines += [*_cascade(json.loads(path.read_text("utf-8"))), ""]
-    path = HERE / "results" / "serving.json"
-    if path.is_file():
-        lines += [*_served(json.loads(path.read_text("utf-8"))), ""]
     lines += [*_training(), ""]
     path = HERE / "results" / "augment-speed.json"
     if path.is_file():
@@ -83,7 +80,10 @@ def _served(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"| memory before and after | flat | {over['memory_mb'][0]:.0f} MB, {over['memory_mb'][1]:.0f} MB |"
     yield f"| recovered in | < 1 s | {'not in 10 s' if over['recovery_s'] is None else format(over['recovery_s'], '.2f') + ' s'} |"
     yield f"| bundles swapped under load: errors | 0 | {swap['errors']} of {swap['requests']:,} requests, {swap['swaps']} swaps |"
-    yield f"| SIGTERM under load: requests without an answer | 0 | {sum(one['lost'] for one in found['sigterm'])} in {len(found['sigterm'])} rounds |"
+    terms = found["sigterm"]
+    late = sum(one["lost_after"] for one in terms)
+    yield f"| SIGTERM under load: requests sent before it that got no answer | 0 | {sum(one['lost_before'] for one in terms)} in {len(terms)} rounds |"
+    yield f"| of those sent after it, cut off with their connection; the others were answered, or told 503 | - | {late} |"
     sound = sum(one["sound"] for one in found["sigkill"])
     oldest = max(one["oldest_missing_s"] for one in found["sigkill"])
     yield f"| kill -9 under load: the traffic log is sound, the oldest row that it lost | all, < 1 s | {sound} of {len(found['sigkill'])}, {oldest:.2f} s |"
