@@ -105,7 +105,7 @@ def test_what_is_past_its_days_goes_then_the_oldest(tmp_path):
 
 def test_rows_of_the_teacher_are_a_recording_and_all_texts_a_pool(tmp_path):
     path, out = tmp_path / "t.db", tmp_path / "o.jsonl"
-    kept(path, answered(["mail a@b.de", "b", "c", "b"], taught=[0, 1, 3]), answered(["b"]), inputs=True)
+    kept(path, answered(["mail a@b.de", "b", "c", "b", "half \ud800"], taught=[0, 1, 3, 4]), answered(["b"]), inputs=True)
     assert look.export(path, out) == (2, 0)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["label"] for row in rows] == ["yes", "yes"]

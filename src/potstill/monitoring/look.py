@@ -69,10 +69,12 @@ def _model(base: sqlite3.Connection, path: Path, model: str | None) -> str:
 
 
 def _lines(base: sqlite3.Connection, wanted: str, name: str, pool: bool) -> Iterator[tuple[str, str]]:
-    """Yield (the row's texts, its line), the oldest first."""
+    """Yield (the row's texts, its line), the oldest first; a text with half a surrogate pair is left out, for no reader takes it."""
     asked = f"SELECT r.fields, r.told, r.teacher, m.kind FROM rows r JOIN models m USING (digest) WHERE {wanted} AND r.fields IS NOT NULL ORDER BY r.id"
     for row in base.execute(asked, (name,)):
         fields = json.loads(row["fields"])
+        if any("\ud800" <= char <= "\udfff" for text in fields.values() for char in text):
+            continue
         key = json.dumps(fields, sort_keys=True)
         told = {} if pool else {"labels" if row["kind"] == "labels" else "label": json.loads(row["told"]), "probabilities": json.loads(row["teacher"])}
         yield key, json.dumps({**fields, **told}, ensure_ascii=True)
