@@ -1,7 +1,11 @@
-"""Write ``docs/cli.md`` from the commands' own help; ``--check`` only says whether it is current (exit code 1 where it is not)."""
+"""Write ``docs/cli.md`` from the commands' own help, and ``docs/openapi.json`` from the server's places.
+
+``--check`` only says whether they are current (exit code 1 where one is not).
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -11,8 +15,11 @@ from typing import Any
 import typer
 
 from potstill.cli.main import VERBS, build
+from potstill.serving.app import serving
+from potstill.serving.openapi import document
+from potstill.serving.settings import Keys, Settings
 
-PAGE = Path(__file__).with_name("cli.md")
+PAGE, PLACES = Path(__file__).with_name("cli.md"), Path(__file__).with_name("openapi.json")
 HEAD = """# Commands
 
 Written by `docs/generate.py` from the commands' own help; a test holds the two together.
@@ -35,6 +42,12 @@ def page() -> str:
         for below, inner in getattr(command, "commands", {}).items():
             lines += _command(inner, f"potstill {name} {below}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def places() -> str:
+    """Return the OpenAPI document of a server, whatever it serves."""
+    inside = serving(Settings(), Keys(), workers=1, teachers={})
+    return json.dumps(document(inside.places), indent=1) + "\n"
 
 
 def _command(command: Any, path: str) -> Iterator[str]:
@@ -76,10 +89,11 @@ def _plain(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    made = page()
+    made = {PAGE: page(), PLACES: places()}
     if "--check" in arguments:
-        return int(not PAGE.is_file() or PAGE.read_text("utf-8") != made)
-    PAGE.write_text(made, "utf-8")
+        return int(any(not path.is_file() or path.read_text("utf-8") != text for path, text in made.items()))
+    for path, text in made.items():
+        path.write_text(text, "utf-8")
     return 0
 
 

@@ -24,7 +24,7 @@ ARROWS = {  # from a stage's folder to a module of another: each of them argued 
     "dataset": {"teachers.loading"},  # augmentation opens a model as quietly as teachers are
 }
 WIRING = {"pipeline", "cascading", "standby", "steps", "workspace", "results", "explain", "doctor", "quickstart", "recipes"}
-SHIPPED = {"serving", "bundle", "cascade"}  # what runs beside the student: never torch
+SHIPPED = {"serving", "bundle", "cascade", "monitoring"}  # what runs beside the student: never torch
 HEAVY = {"torch", "transformers", "accelerate", "sklearn", "pyarrow", "onnx", "onnxruntime", "tokenizers", "safetensors", "lightgbm", "scipy"}
 LIGHT = WORDS | {"recipe", "recipes", "cli", "quickstart", "explain", "doctor", "pipeline", "cascading", "standby", "steps", "workspace", "results"}
 

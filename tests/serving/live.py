@@ -20,7 +20,9 @@ from tests.serving.slow import slow
 from tests.serving.test_labels import many
 
 PROGRAM = """
-import atexit, json, os, sys
+import atexit, json, os, resource, sys
+if most := int(os.environ.get("MOST_BYTES", 0)):  # of any file: a disk that is full
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 def told():
     heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "transformers", "scipy", "pyarrow", "sklearn", "pandas", "onnx"})
     open(os.environ["TOLD"], "w").write(json.dumps(heavy))

@@ -33,10 +33,12 @@ def test_torch_scipy_and_pyarrow_are_not_in_the_process_and_it_ends_with_0(folde
         assert "rows/s" in running.until(r"tickets: \d+ calls at a time, 1 thread a call, batches of \d+ .*rows/s.*").group(0)
 
 
-def test_keys_are_wanted_and_neither_they_nor_inputs_are_written(folder):
+def test_keys_are_wanted_and_neither_they_nor_inputs_are_written(folder, tmp_path):
     env = {"CLIENT_KEY": SECRET, "ADMIN_KEY": SECRET + "-admin"}
     with (
-        serving(folder / "tickets", "--api-key-env", "CLIENT_KEY", "--admin-key-env", "ADMIN_KEY", folder=folder, env=env) as running,
+        serving(
+            folder / "tickets", "--api-key-env", "CLIENT_KEY", "--admin-key-env", "ADMIN_KEY", "--traffic", tmp_path / "traffic.db", folder=folder, env=env
+        ) as running,
         running.client() as client,
     ):
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
@@ -59,11 +61,18 @@ def test_keys_are_wanted_and_neither_they_nor_inputs_are_written(folder):
         admin = {"authorization": f"Bearer {SECRET}-admin"}
         assert list(client.get("/v1/admin/aliases", headers=admin).json()) == ["tickets"]
         metrics = client.get("/metrics", headers=right).text
+        numbers = client.get("/v1/live", headers=right).text
+        assert json.loads(numbers)["minute"]["student"] <= 1
+        shown = client.get("/").text + client.get("/openapi.json").text.replace('"label"', "")
         running.stop()
-        written = "".join(running.lines) + metrics
+        written = "".join(running.lines) + metrics + numbers + shown
         assert answer.headers["x-request-id"] in written
         for word in (SECRET, "private", '"label"'):
             assert word not in written
+        kept = b"".join(file.read_bytes() for file in tmp_path.glob("traffic.db*"))
+        assert b"tickets" in kept
+        for word in (SECRET, "private"):
+            assert word.encode() not in kept
 
 
 def test_inputs_are_written_where_that_is_asked_for(folder):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from .. import __version__
-from . import cascade, distil, look, recipes, serve, ship, store
+from . import cascade, distil, look, recipes, serve, ship, store, traffic
 from .edge import guarded
 
 
@@ -66,6 +66,7 @@ def build() -> typer.Typer:
     app.add_typer(cascade.app, name="cascade", rich_help_panel="Ship")
     app.add_typer(recipes.app, name="recipes", rich_help_panel="Look")
     app.add_typer(store.app, name="store", rich_help_panel="Look")
+    app.add_typer(traffic.app, name="traffic", rich_help_panel="Look")
     return app
 
 

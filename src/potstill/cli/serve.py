@@ -29,6 +29,13 @@ Teachers = Annotated[
 ]
 ClientKeys = Annotated[list[str] | None, typer.Option("--api-key-env", metavar="VAR", help="A variable that holds a key of clients.", show_default=False)]
 AdminKeys = Annotated[list[str] | None, typer.Option("--admin-key-env", metavar="VAR", help="One that holds a key to swap bundles with.", show_default=False)]
+TrafficFile = Annotated[
+    Path | None, typer.Option("--traffic", metavar="FILE", help="Keep what is asked and answered there; off by default.", show_default=False)
+]
+Redact = Annotated[list[str] | None, typer.Option("--traffic-redact", metavar="NAME=REGEX", help="What else is replaced in texts.", show_default=False)]
+TrafficKey = Annotated[
+    str | None, typer.Option("--traffic-key-env", metavar="VAR", help="A variable with the key of replacements; by default one a start.", show_default=False)
+]
 
 
 def serve(
@@ -51,6 +58,13 @@ def serve(
     drain: Annotated[float, typer.Option(min=0, metavar="S", help="How long requests in flight have after SIGTERM.")] = 30.0,
     log_inputs: Annotated[bool, typer.Option("--log-inputs", help="Write inputs and answers into the log.")] = False,
     open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Let /metrics be read without a key.")] = False,
+    traffic: TrafficFile = None,
+    traffic_sample: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Of rows that the student answers; the teacher's are all kept.")] = 1.0,
+    traffic_inputs: Annotated[bool, typer.Option("--traffic-inputs", help="Keep texts, redacted; else only their digests and lengths.")] = False,
+    traffic_redact: Redact = None,
+    traffic_key_env: TrafficKey = None,
+    traffic_days: Annotated[float, typer.Option(min=0, metavar="DAYS", help="How long traffic is kept.")] = 30.0,
+    traffic_mb: Annotated[float, typer.Option(min=1, metavar="MB", help="How much of it.")] = 1000.0,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> int:
@@ -64,6 +78,7 @@ def serve(
       potstill serve runs/tickets
       potstill serve tickets=runs/tickets spam=bundles/spam --port 8080 --api-key-env POTSTILL_KEY
       potstill serve runs/tickets --policy runs/tickets/bundle.policy.json --teacher runs/tickets
+      potstill serve runs/tickets --traffic traffic.db --traffic-inputs --traffic-sample 0.05
     """
     lookup.require("onnxruntime", "starlette", "uvicorn", "prometheus_client")
     folders = _named(bundles)
@@ -83,7 +98,15 @@ def serve(
             shown(f"{name}: without a policy its teacher is never asked; --policy {beside if beside.is_file() else 'FILE, of `potstill cascade fit`'}")
         elif name not in policies and beside.is_file():
             shown(f"{name}: the policy beside the bundle is not used; --policy {beside} uses it")
-    return int(lookup.load("potstill.serving.server:serve")(served, settings, keys, teachers=teachers, say=shown))
+    kept = None
+    if traffic is not None:
+        kept = lookup.load("potstill.monitoring.traffic:open_log")(
+            traffic, share=traffic_sample, inputs=traffic_inputs, days=traffic_days, megabytes=traffic_mb,
+            rules=lookup.load("potstill.monitoring.redact:rules_from")(traffic_redact or ()),
+            key=lookup.load("potstill.serving.settings:key_of")(traffic_key_env) if traffic_key_env else None,
+            tell=lambda why: say(f"traffic is not kept: {why}"),
+        )  # fmt: skip
+    return int(lookup.load("potstill.serving.server:serve")(served, settings, keys, teachers=teachers, traffic=kept, say=shown))
 
 
 def _named(bundles: Sequence[str]) -> dict[str, Path]:

@@ -13,10 +13,11 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from .. import __version__
-from . import shapes
+from . import openapi, page, shapes
 from .answering import Answering
 from .behind import Teacher
 from .door import Door, Note, Receive, Scope, Send, body_of, log, unless_gone
+from .live import Live
 from .measures import CONTENT_TYPE, Measures
 from .models import NAME, Aliases, Model, open_model
 from .scheduler import Scheduler
@@ -46,12 +47,15 @@ class Serving:
     measures: Measures
     aliases: Aliases = field(default_factory=Aliases)
     teachers: dict[str, Teacher] = field(default_factory=dict)
+    places: list[tuple[str, str]] = field(default_factory=list)  # method, path: what it can be asked
     ready: bool = False
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.answering = Answering(self.scheduler, self.measures, self.teachers)
-        self.door = Door(Router(_routes(self), default=_nowhere), self.settings, self.keys, self.measures)
+        self.live = Live(lambda: self.scheduler.waiting_rows)
+        self.answering.hooks.append(self.live)
+        self.door = Door(Router(_routes(self), default=_nowhere), self.settings, self.keys, self.measures, self.live)
         self.measures.watch("potstill_queue_rows", "Rows that wait.", lambda: self.scheduler.waiting_rows)
         self.measures.watch("potstill_running_rows", "Rows that are worked on.", lambda: self.scheduler.running_rows)
         self.measures.watch("potstill_requests_inside", "Requests that are not answered yet.", lambda: self.door.inside)
@@ -90,7 +94,7 @@ def _json(value: Any, status: int = 200) -> Response:
 def _routes(serving: Serving) -> list[Route]:
     table: Sequence[tuple[str, str, Handler]] = (
         ("GET", "/livez", _live), ("GET", "/v2/health/live", _live), ("GET", "/readyz", _ready(serving)), ("GET", "/v2/health/ready", _ready(serving)),
-        ("GET", "/metrics", _metrics(serving)),
+        ("GET", "/metrics", _metrics(serving)), ("GET", "/", _page), ("GET", "/v1/live", _numbers(serving)),
         ("POST", "/v1/predict", _predict(serving, shapes.NATIVE)), ("POST", "/v1/chat/completions", _predict(serving, shapes.CHAT)),
         ("POST", "/v1/completions", _predict(serving, shapes.COMPLETIONS)), ("GET", "/v1/models", _models(serving)),
         ("GET", "/v2", _v2_server), ("GET", "/v2/models/{name}", _v2_model(serving)), ("GET", "/v2/models/{name}/ready", _v2_ready(serving)),
@@ -99,8 +103,17 @@ def _routes(serving: Serving) -> list[Route]:
         ("POST", "/v2/models/{name}/versions/{version}/infer", _predict(serving, shapes.V2)),
         ("GET", "/v1/admin/aliases", _aliases(serving)), ("POST", "/v1/admin/aliases/{name}", _swap(serving)),
         ("POST", "/v1/admin/aliases/{name}/weights", _weights(serving)), ("POST", "/v1/admin/aliases/{name}/back", _back(serving)),
+        ("GET", "/openapi.json", _described(serving)),
     )  # fmt: skip
+    serving.places = [(method, path) for method, path, _ in table]
     return [Route(path, _Place(method, handler)) for method, path, handler in table]
+
+
+def _described(serving: Serving) -> Handler:
+    async def described(request: Request) -> Response:
+        return _json(openapi.document(serving.places))
+
+    return described
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,26 @@ def _metrics(serving: Serving) -> Handler:
         return Response(serving.measures.text(), headers={"content-type": CONTENT_TYPE})
 
     return metrics
+
+
+async def _page(request: Request) -> Response:
+    return page.response()
+
+
+def _numbers(serving: Serving) -> Handler:
+    """What the page shows; the folders of bundles are the admin's to see."""
+
+    async def numbers(request: Request) -> Response:
+        scheduler, settings, door = serving.scheduler, serving.settings, serving.door
+        served = {name: [{key: one[key] for key in ("digest", "weight", "policy")} for one in models] for name, models in serving.aliases.told().items()}
+        queue = {
+            "rows": scheduler.waiting_rows, "most_rows": settings.max_queue, "running": scheduler.running_rows,
+            "inside": door.inside, "most_inside": settings.max_requests,
+        }  # fmt: skip
+        state = {"ready": serving.ready, "stopping": door.stopping, "version": __version__}
+        return _json({**state, **serving.live.told(), "queue": queue, "names": serving.live.names(), "served": served})
+
+    return numbers
 
 
 def _predict(serving: Serving, shape: Shape) -> Handler:

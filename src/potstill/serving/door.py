@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ..errors import BundleError, DataError, UserError
 from .answering import Refused
+from .live import Live
 from .measures import Measures
 from .scheduler import Busy
 from .settings import Keys, Settings
@@ -32,6 +33,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")  # of a request: what may be told back and written down
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # for whoever starts and stops servers: no key is asked for
+LOOKS = (*OPEN, "/metrics", "/", "/v1/live", "/favicon.ico")  # of whoever watches: no traffic, and not worth a line in the log
 ADMIN = "/v1/admin/"
 POURED, POUR_S = 16_000_000, 1.0  # bytes and seconds of a refused body that are read nevertheless
 GONE = 499  # the client has left: nobody reads the answer, the log does
@@ -61,6 +63,7 @@ class Door:
     settings: Settings
     keys: Keys
     measures: Measures
+    live: Live
     stopping: bool = False
     inside: int = 0
 
@@ -80,6 +83,8 @@ class Door:
             took = time.monotonic() - note.began
             self.measures.requests.labels(note.alias, note.protocol, str(note.status)).inc()
             self.measures.latency.labels(note.protocol).observe(took)
+            if scope["path"] not in LOOKS:
+                self.live.done(note.status, took)
             self._log(scope, note, took)
 
     async def _within(self, scope: Scope, receive: _Body, send: Send, note: Note, headers: dict[bytes, bytes]) -> None:
@@ -103,7 +108,7 @@ class Door:
 
     def _gate(self, path: str, headers: dict[bytes, bytes]) -> None:
         """Raise :class:`Wrong` for a request without its key, and for any while the server stops."""
-        if path in OPEN:
+        if path in OPEN or path in ("/", "/openapi.json"):  # the page tells nothing by itself: what it shows it asks for, with a key
             return
         if self.stopping:
             raise Wrong(503, "the server is stopping", headers={"retry-after": "1", "connection": "close"})
@@ -115,7 +120,7 @@ class Door:
             keys = self.keys.admin
         else:
             keys = (*self.keys.client, *self.keys.admin) if self.keys.client else ()
-            if path == "/metrics" and self.settings.open_metrics:
+            if path in ("/metrics", "/v1/live") and self.settings.open_metrics:
                 return
         if keys and not _one_of(_bearer(headers.get(b"authorization", b"")), keys):
             raise Wrong(401, "a key is wanted, and this is none", "send the header Authorization: Bearer KEY", headers={"www-authenticate": "Bearer"})
@@ -139,7 +144,7 @@ class Door:
             await send({"type": "websocket.close", "code": 1003})
 
     def _log(self, scope: Scope, note: Note, took: float) -> None:
-        if self.settings.quiet or (scope["path"] in (*OPEN, "/metrics") and note.status == 200):
+        if self.settings.quiet or (scope["path"] in LOOKS and note.status == 200):
             return
         log("request", id=note.id, method=scope["method"], path=scope["path"][:200], protocol=note.protocol, model=note.alias, status=note.status,
             ms=round(1000 * took, 3), **note.more)  # fmt: skip

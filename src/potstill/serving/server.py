@@ -8,11 +8,13 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import uvicorn
 
 from ..bundle.probes import runtime
 from ..errors import DONE, UserError
+from .answering import Answered
 from .app import Served, Serving, serving
 from .behind import Aside
 from .door import log
@@ -28,22 +30,42 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class Traffic(Protocol):
+    """Whoever keeps what is answered: a hook, and what it has counted."""
+
+    written: int
+    dropped: int
+    failed: int
+
+    def __call__(self, answered: Answered) -> None: ...
+
+    def close(self) -> None: ...
+
+
 def serve(
-    served: Sequence[Served], settings: Settings, keys: Keys, *, teachers: Mapping[str, Sequence[str]], say: Callable[[str], None] = lambda text: None
+    served: Sequence[Served], settings: Settings, keys: Keys, *, teachers: Mapping[str, Sequence[str]], traffic: Traffic | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> int:  # fmt: skip
     """Serve until SIGTERM or Ctrl-C; return the exit code. ``teachers``: by model's name, the command of a process that answers for it.
+    ``traffic`` is closed at the end.
 
     Raises :class:`UserError` for an address that can't be had, and what opening a bundle or a teacher raises.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a worker is one thread
-    return asyncio.run(_serve(served, settings, keys, teachers, say))
+    try:
+        return asyncio.run(_serve(served, settings, keys, teachers, traffic, say))
+    finally:
+        if traffic is not None:
+            traffic.close()
 
 
 async def _serve(
-    served: Sequence[Served], settings: Settings, keys: Keys, teachers: Mapping[str, Sequence[str]], say: Callable[[str], None]
+    served: Sequence[Served], settings: Settings, keys: Keys, teachers: Mapping[str, Sequence[str]], traffic: Traffic | None, say: Callable[[str], None]
 ) -> int:  # fmt: skip
     asides = {command: Aside(command) for command in {tuple(command) for command in teachers.values()}}
     inside = serving(settings, keys, workers=settings.workers or cores(), teachers={name: asides[tuple(command)] for name, command in teachers.items()})
+    if traffic is not None:
+        _keep(inside, traffic)
     config = uvicorn.Config(
         inside.door, host=settings.host, port=settings.port, log_config=None, access_log=False, lifespan="off", server_header=False, ws="none",
         timeout_graceful_shutdown=max(1, round(settings.drain_s)), backlog=1024,
@@ -68,6 +90,13 @@ async def _serve(
         opening.result()  # raises what opening raised
     log("stopped", unanswered=inside.door.inside)
     return DONE
+
+
+def _keep(inside: Serving, traffic: Traffic) -> None:
+    """Let ``traffic`` hear of every answer, and show what became of it."""
+    inside.answering.hooks.append(traffic)
+    for name, words in (("written", "are in the traffic log"), ("dropped", "came faster than they were written"), ("failed", "the disk refused")):
+        inside.measures.watch(f"potstill_traffic_{name}_rows", f"Rows that {words}.", lambda name=name: getattr(traffic, name))  # type: ignore[misc]
 
 
 def _shown(host: str) -> str:

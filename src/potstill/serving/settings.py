@@ -45,10 +45,11 @@ class Keys:
 
 def keys_from(client: Sequence[str], admin: Sequence[str]) -> Keys:
     """Return the keys that the named environment variables hold. Raises :class:`UserError` for a variable that is empty or not set."""
-    return Keys(tuple(map(_key, client)), tuple(map(_key, admin)))
+    return Keys(tuple(map(key_of, client)), tuple(map(key_of, admin)))
 
 
-def _key(name: str) -> bytes:
+def key_of(name: str) -> bytes:
+    """Return the key that an environment variable holds. Raises :class:`UserError`."""
     value = os.environ.get(name, "").strip()
     if not value:
         raise UserError(f"the environment variable '{name}' holds no key", remedy=f"export {name}=..., or name another variable")
