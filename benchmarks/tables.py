@@ -286,7 +286,7 @@ def _bundle(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _ngram(found: Mapping[str, Any]) -> Iterator[str]:
     speed, mean = found["speed"], found["difference"]
-    options = ", ".join(f"{name} {value}" for name, value in found["student"].items())
+    options = ", ".join(f"{name} {value}" for name, value in found["student"].items()) or "at its defaults"
     yield "## The n-gram student beside model2vec"
     yield ""
     yield f"`python benchmarks/ngram.py --from DIR`: ours ({options}) learns from a fine-tuned MiniLM and gold labels; model2vec {found['model2vec']} distils"
