@@ -117,7 +117,7 @@ class StaticStudent(LoopStudent):
 
 
 class NgramStudent(LoopStudent):
-    """Hashed n-grams of words and characters into an embedding bag."""
+    """Hashed n-grams of words and characters: what each says for each class, summed; or an embedding each, and a head."""
 
     kind: Literal["ngram"] = "ngram"
     learning_rate: Annotated[float, Field(gt=0, le=100)] | None = None  # of SGD, where it learns scores: about 2
