@@ -26,7 +26,7 @@ OWN_DATA = (  # what of the example's recipe makes no sense with the rows of som
 
 
 def quickstart(output: Output = None, sets: Sets = None, fresh: Fresh = False, quiet: Quiet = False, json: Json = False, debug: Debug = False) -> int:
-    """Do the whole job on a built-in example: about six minutes on two cores.
+    """Do the whole job on a built-in example: about eight minutes on two cores.
 
     Diagnosis texts are sorted into the chapters of ICD-10-CM. Whatever its verdict, it exits with 0.
 
