@@ -57,7 +57,7 @@ def serve(
     max_chars: Annotated[int, typer.Option(min=1, metavar="N", help="Characters of one text.")] = 100_000,
     drain: Annotated[float, typer.Option(min=0, metavar="S", help="How long requests in flight have after SIGTERM.")] = 30.0,
     log_inputs: Annotated[bool, typer.Option("--log-inputs", help="Write inputs and answers into the log.")] = False,
-    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Let /metrics be read without a key.")] = False,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Let /metrics and the figures of the page be read without a key.")] = False,
     traffic: TrafficFile = None,
     traffic_sample: Annotated[float, typer.Option(min=0, max=1, metavar="SHARE", help="Of rows that the student answers; the teacher's are all kept.")] = 1.0,
     traffic_inputs: Annotated[bool, typer.Option("--traffic-inputs", help="Keep texts, redacted; else only their digests and lengths.")] = False,

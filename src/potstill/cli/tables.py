@@ -85,10 +85,10 @@ def baseline(found: Mapping[str, Any]) -> str:
         lines += ["", "test rows that a verdict takes when the student is as good as the teacher, by the share of rows (assumed) on which one of the"]
         lines += [f"two is right and the other wrong; there are {found['data']['test']:,}:"]
         lines.append(pairs({share: "more than can be had" if rows is None else rows for share, rows in needed.items()}))
-    if todo := found.get("to_label"):
-        lines += ["", f"to label by hand: {todo['rows']:,} rows of the pool, drawn at random: {todo['file']}"]
+    if wanted := found.get("to_label"):
+        lines += ["", f"to label by hand: {wanted['rows']:,} rows of the pool, drawn at random: {wanted['file']}"]
         lines += ["fill in the labels and name the file under data.test; they leave the pool by themselves"]
-        lines += [f"the pool has no more; {todo['missing'] - todo['rows']:,} rows are still missing"] if todo["missing"] > todo["rows"] else []
+        lines += [f"the pool has no more; {wanted['missing'] - wanted['rows']:,} rows are still missing"] if wanted["missing"] > wanted["rows"] else []
     return "\n".join(lines)
 
 
