@@ -34,7 +34,8 @@ Rows = dict[str, list[dict[str, str]]]
 
 # What each begins with: nothing of anybody's (scratch), or the teacher. Others are added by name: --arm.
 ARMS: dict[str, dict[str, Any]] = {
-    "layers": {"kind": "transformer", "from": "teacher", "layers": [0, 1, 2], "vocabulary": "used"},
+    # 12,500 tokens: what three layers leave room for within the share
+    "layers": {"kind": "transformer", "from": "teacher", "layers": [0, 1, 2], "vocabulary": 12_500},
     "ngram": {"kind": "ngram"},
     "static": {"kind": "static", "from": "teacher"},
     "convolutional": {"kind": "convolutional", "from": "scratch"},

@@ -10,7 +10,8 @@ from tests.small import PLAIN, RECIPE, job
 
 RARE = PLAIN[:6]
 
-USED = RECIPE.replace("layers: 1, epochs", "layers: 1, vocabulary: used, epochs").replace("dimensions: 16, hidden: 8", "dimensions: 16, vocabulary: used")
+AT_MOST = 90
+USED = RECIPE.replace("layers: 1, epochs", "layers: 1, vocabulary: used, epochs").replace("dimensions: 16, hidden: 8", f"dimensions: 16, vocabulary: {AT_MOST}")
 
 
 def test_a_smaller_table_ships(tmp_path, monkeypatch):
@@ -23,11 +24,12 @@ def test_a_smaller_table_ships(tmp_path, monkeypatch):
     run = potstill.distill(recipe, output=tmp_path / "run", overrides=["robustness.arms=[]", f"students.half.objectives={objectives}"])
     tables = sorted((tmp_path / "run" / "stages").glob("vocabulary.*"))
     counts = [storage.read_json(path / "result.json") for path in tables if (path / "result.json").is_file()]
-    assert len(counts) == 4  # half, static, and their controls, which start from the model before it was adapted
-    assert len({(count["before"], count["after"]) for count in counts}) == 1
-    assert counts[0]["after"] < counts[0]["before"]
+    sizes = sorted(count["after"] for count in counts)
+    assert len({count["before"] for count in counts}) == 1
+    assert sizes[:2] == [AT_MOST] * 2
+    assert sizes[2] == sizes[3] < counts[0]["before"]
     for student in run.report["students"]:
         assert student["left_out"] == [] or student["name"] != "half"
         config = tmp_path / "run" / "students" / student["name"] / "config.json"
         if student["kind"] == "transformer":
-            assert storage.read_json(config)["vocab_size"] == counts[0]["after"]
+            assert storage.read_json(config)["vocab_size"] == sizes[-1]

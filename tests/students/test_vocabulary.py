@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from potstill.errors import UserError
 from potstill.students import vocabulary
-from potstill.students.vocabulary import trim, trimmed
+from potstill.students.vocabulary import limited, trim, trimmed
 from tests.tiny import WORDS, encoder
 
 CORPUS = [" ".join(random.Random(seed).choices(WORDS, k=8)) for seed in range(300)]
@@ -74,6 +75,39 @@ def test_other_words_fall_apart_and_lose_nothing(kind):
     for word in WORDS[1:20]:
         letters = "".join(token.removeprefix("##") for token in small.encode(word, add_special_tokens=False).tokens).strip("▁")
         assert letters == word
+
+
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("over", [0, 7, 40, 10_000])
+def test_at_most_so_many_tokens_are_kept_the_commonest_first(kind, over):
+    whole = json.loads(MADE[kind].to_str())
+    least = len(trimmed(whole, ())[1])
+    used = Counter(id for one in MADE[kind].encode_batch(CORPUS) for id in set(one.ids))
+    commonest = sorted(used, key=lambda id: (-used[id], id))
+    made, kept = limited(whole, commonest, least + over)
+    assert len(kept) <= least + over
+    if over == 10_000:
+        assert kept == trimmed(whole, used)[1]  # there is room for all
+    else:
+        few = sum(1 for n in range(len(commonest)) if len(trimmed(whole, commonest[: n + 1])[1]) <= least + over)
+        assert kept == trimmed(whole, commonest[:few])[1]  # one more of them would be too many
+    letters = "".join(token.removeprefix("##") for token in Tokenizer.from_str(json.dumps(made)).encode(WORDS[0], add_special_tokens=False).tokens)
+    assert letters.strip("▁") == WORDS[0]
+
+
+def test_a_limit_below_its_characters_is_refused():
+    with pytest.raises(UserError, match="vocabulary 3 is too small: characters and added tokens alone are"):
+        limited(json.loads(MADE["bpe"].to_str()), [], 3)
+
+
+def test_a_folder_with_a_limit_answers_as_before_where_all_tokens_are_kept(tmp_path):
+    rows = [{"text": "good pain"}] * 3 + [{"text": text} for text in CORPUS[:3]]
+    source = encoder(tmp_path / "model")
+    all_used = trim(source, tmp_path / "used", rows, ("text",))["after"]
+    found = trim(source, tmp_path / "small", rows, ("text",), at_most=all_used - 2)
+    assert found["after"] <= all_used - 2
+    ways = [AutoTokenizer.from_pretrained(folder).tokenize("good pain") for folder in (source, tmp_path / "small")]
+    assert ways[0] == ways[1]
 
 
 def test_what_can_t_be_trimmed_is_refused():

@@ -54,7 +54,8 @@ def _power(value: int) -> int:
 
 Sizes = Annotated[list[int], BeforeValidator(_sizes)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-Vocabulary = Literal["all", "used"]  # used: the tokens of the rows that students learn from, and single characters for all others
+# used: the tokens of the rows that students learn from, and single characters for all others; a number: at most so many, the rarest fall apart
+Vocabulary = Literal["all", "used"] | Annotated[int, Field(ge=2)]
 Terms = Annotated[list[Objective], Field(min_length=1)]
 
 

@@ -83,7 +83,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
     rows = tuple(e for e in lesson.gold if e.gold is not None) if arm == "control" else lesson.rows
     general = _general(work, data, teaching, spec, arm)
     source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
-    if source is not None and getattr(spec, "vocabulary", "all") == "used":
+    if source is not None and getattr(spec, "vocabulary", "all") != "all":
         source = _trimmed(work, data, spec, source, lesson)
     plan = _plan(work, spec, len(lesson.rows), source_of(work, teaching, spec, arm))
     inputs = {
@@ -117,13 +117,14 @@ def _general(work: Workspace, data: Data, teaching: Teaching, spec: Any, arm: Ar
 
 def _trimmed(work: Workspace, data: Data, spec: Any, source: Path, lesson: Lesson) -> Path:
     """Return the model that a student starts from with the vocabulary of all rows of the lesson, for its control too: the same student."""
+    at_most = spec.vocabulary if isinstance(spec.vocabulary, int) else None
 
     def make(folder: Path, scratch: Path) -> None:
-        found = load("potstill.students.vocabulary:trim")(source, folder / "model", [row.fields for row in lesson.rows], fields(data))
+        found = load("potstill.students.vocabulary:trim")(source, folder / "model", [row.fields for row in lesson.rows], fields(data), at_most)
         work.log.say(f"{spec.name}'s vocabulary: {found['after']:,} of {found['before']:,} tokens")
         storage.write_json(folder / "result.json", found)
 
-    inputs = {"source": storage.sha256_folder(source), "rows": [row.id for row in lesson.rows]}
+    inputs = {"source": storage.sha256_folder(source), "rows": [row.id for row in lesson.rows], **({"at_most": at_most} if at_most else {})}
     return work.cache.get(f"vocabulary.{spec.name}", inputs, make).folder / "model"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,19 +27,23 @@ NOT_COPIED = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece
 Json = dict[str, Any]
 
 
-def trim(source: Path, target: Path, rows: Sequence[Mapping[str, Field]], fields: Sequence[str]) -> dict[str, int]:
+def trim(source: Path, target: Path, rows: Sequence[Mapping[str, Field]], fields: Sequence[str], at_most: int | None = None) -> dict[str, int]:
     """Write the model in ``source`` to ``target`` with the tokens that ``rows`` use; return how many there were and are.
 
-    The folder is as plain as the source: transformers loads it. Raises :class:`UserError` for a tokenizer of another kind, and where
-    a text would be cut otherwise than before.
+    With ``at_most`` tokens, those that the fewest texts use fall apart. The folder is as plain as the source: transformers loads it. Raises
+    :class:`UserError` for a tokenizer of another kind, for fewer tokens than it can do with, and where a text whose tokens are all kept would
+    be cut otherwise than before.
     """
     own = plain(read_tokenizer(source).backend_tokenizer)
     texts = [str(row[name]) for row in rows for name in fields]
     before = own.encode_batch_fast(texts)
-    made, kept = trimmed(json.loads(own.to_str()), {id for encoding in before for id in encoding.ids}, place=str(source))
+    used = Counter(id for encoding in before for id in set(encoding.ids))
+    commonest = sorted(used, key=lambda id: (-used[id], id))
+    made, kept = limited(json.loads(own.to_str()), commonest, at_most, place=str(source))
     small = Tokenizer.from_str(json.dumps(made))
+    whole = used.keys() & set(kept)
     for text, old, new in zip(texts, before, small.encode_batch_fast(texts)):
-        if [kept[id] for id in new.ids] != old.ids:
+        if (at_most is None or whole.issuperset(old.ids)) and [kept[id] for id in new.ids] != old.ids:
             raise UserError(f"the trimmed tokenizer cuts {text[:60]!r} otherwise", place=str(source), remedy="leave vocabulary: all")
     places = {old: new for new, old in enumerate(kept)}
     with storage.disk_errors(target):
@@ -52,6 +58,22 @@ def trim(source: Path, target: Path, rows: Sequence[Mapping[str, Field]], fields
         _rewrite(target / "tokenizer_config.json", lambda config: _tokenizer_config(config, places))
     storage.write_text(target / "tokenizer.json", json.dumps(made, ensure_ascii=False))
     return {"before": len(own.get_vocab(with_added_tokens=True)), "after": len(kept)}
+
+
+def limited(tokenizer: Json, commonest: Sequence[int], at_most: int | None, *, place: str = "tokenizer.json") -> tuple[Json, list[int]]:
+    """Return a tokenizer with as many of the ``commonest`` tokens, in their order, as ``at_most`` tokens in all leave room for; see :func:`trimmed`.
+
+    Raises :class:`UserError` where even its own characters and added tokens are more.
+    """
+    made, kept = trimmed(tokenizer, commonest, place=place)
+    if at_most is None or len(kept) <= at_most:
+        return made, kept
+    least = len(trimmed(tokenizer, (), place=place)[1])
+    if least > at_most:
+        raise UserError(f"vocabulary {at_most} is too small: characters and added tokens alone are {least}", place=place, remedy="give it more, or take `used`")
+    # What is kept only grows with the prefix, so the longest that fits is found by halving.
+    few = bisect_right(range(len(commonest)), at_most, key=lambda n: len(trimmed(tokenizer, commonest[:n], place=place)[1])) - 1
+    return trimmed(tokenizer, commonest[:few], place=place)
 
 
 def trimmed(tokenizer: Json, used: Collection[int], *, place: str = "tokenizer.json") -> tuple[Json, list[int]]:
