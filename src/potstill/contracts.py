@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from .records import Answer, Example, Field, Head, HeadKind, Usage, Want
+from .records import Answer, Example, Field, Head, HeadKind, Parcel, Usage, Want
 
 
 class BadRow(Exception):
@@ -101,15 +101,33 @@ class PaidByCall(Protocol):
         """Return the most that a call about ``example`` is expected to cost."""
 
     def calls(
-        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False
+        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False,
+        post: Post | None = None,
     ) -> Iterator[tuple[str, Answer, Usage]]:  # fmt: skip
         """Yield each answer with its example's id and what it cost, as they come; many calls may be in flight.
 
         ``take`` is called just before a call is sent: it gives the row, None where there is none now (one may come when an answer has).
         ``booked(id, usage)`` hears of an attempt that failed, before the next attempt of its row. Both are called in the caller's
-        thread. ``proven``: it has answered before, so that rows that fail are more likely the rows' own fault. Raises
+        thread. ``proven``: it has answered before, so that rows that fail are more likely the rows' own fault. ``post`` remembers what is
+        sent by the file; without it nothing is. Raises
         :class:`TeacherError` for what holds of every row, once all that was in flight has been yielded.
         """
+
+
+class Post(Protocol):
+    """The durable memory of files of requests that a server works through in its own time: they outlive whoever sent them."""
+
+    def left(self) -> Sequence[Parcel]:
+        """Return what dead askers had sent and not fetched, as far as it is asked about now; its rows are the caller's from here on."""
+
+    def sending(self, ids: Sequence[str]) -> str:
+        """Note that these rows are about to be sent in one file; return the name to send it under."""
+
+    def sent(self, name: str, remote: str) -> None:
+        """Note by which number the server knows it."""
+
+    def progress(self, words: str) -> None:
+        """Tell people how far the server is."""
 
 
 class Predictor(Protocol):

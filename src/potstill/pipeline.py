@@ -54,6 +54,8 @@ def _run(work: Workspace, until: Until | None) -> Run:
     data = steps.prepare(work)  # read, cleaned, split, the test rows sealed
     teaching = steps.adapt(work, data)  # the teacher, with a head for the task
     work.estimate = steps.agree(work, data, teaching)  # where its answers cost money: what all of them will, agreed to
+    if until != "measure":
+        steps.ask_ahead(work, data, teaching)  # where files of requests go up: as many rows as possible in the first
     standing = steps.standing(work, data, teaching)  # against the majority and the floor, on validation rows
     if until == "measure":
         return Run(work.folder, steps.baseline(work, data, teaching, standing))

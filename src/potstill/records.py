@@ -271,6 +271,15 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Parcel:
+    """Rows whose requests went to a server in one file, under ``name``; ``remote``: the server's number of it, None where it never came back."""
+
+    name: str
+    remote: str | None
+    rows: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
 class Usage:
     """Calls to the teacher and what they cost; ``possibly_paid`` counts calls that a kill left unsettled."""
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from importlib import resources
 
+import httpx
 import jsonschema
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from potstill.measuring import measure
 from potstill.runlog import RunLog
 from tests import tiny
 from tests.small import job, texts
+from tests.teachers.endpoint.filing import desk
 from tests.teachers.endpoint.serving import counted, server
 
 KEY = "sk-do-not-find-me-4711"
@@ -169,6 +171,24 @@ def test_what_costs_money_is_estimated_and_agreed_to_before_it_is_paid(world):
     again = run(world, "yes", teacher=teacher, data=data)  # what was agreed to is not asked about again
     assert again.report["cost"]["usd"] == cost["usd"]
     assert again.report["cost"]["last"]["teacher_calls"] == 0
+
+
+def test_a_run_sends_what_it_knows_to_need_in_one_file_and_single_calls_find_its_answers(world, tmp_path, monkeypatch):
+    """Each line of the file is answered by the real server: only the way of asking differs."""
+    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path / "home"))
+
+    def worked(body):
+        told = httpx.post(f"{world[1]}/completions", json=body, headers={"Authorization": f"Bearer {KEY}"}, timeout=60)
+        return told.status_code, told.json()
+
+    with desk(worked, page=50) as there:
+        run(world, "by-file", until="label", teacher={"url": there.url, "batch": {"poll_s": 0.05}})
+        assert len(there.batches) == 1
+        assert max(Counter(there.asked).values()) == 1
+        run(world, "by-call", until="label", teacher={"url": there.url}, offline=True)
+    stats = admin.stats(tmp_path / "home" / "labels")
+    assert stats["calls"] == stats["rows"] == len(there.asked)
+    assert stats["tokens_in"] + stats["tokens_out"] == there.tokens
 
 
 def test_a_hard_stop_is_one_and_the_run_goes_on_when_it_is_raised(world):

@@ -23,6 +23,7 @@ from .account import Account
 from .answers import Answers, to_stored
 from .by_call import ByCall
 from .entries import Claim
+from .posted import Posted
 from .shards import Origin, Row
 from .store import LabelStore, key_of
 
@@ -152,8 +153,9 @@ class _Asking:
         """Ask row by row, each answer durable as it comes; return the keys that another process asks for."""
         account, spent = self.account, self.store.spent(self.account.run)
         calls = ByCall(teacher, wants, self.store, self._origin(), account.run, account.limits, self.asked, deque(batch), spent=spent)
+        post = Posted(calls, lambda words: account.log.progress("label", self.done, total, words))
         try:
-            for id, said, usage in teacher.calls(calls.take, wants, calls.booked, proven=self.store.index.knows(self.identity)):
+            for id, said, usage in teacher.calls(calls.take, wants, calls.booked, proven=self.store.index.knows(self.identity), post=post):
                 if id not in calls.open:
                     raise PotstillError("the teacher answered what it was not asked, or twice", place=f"{self.teacher.name}, {id[:12]}")
                 key, answer = calls.open[id][1], _checked(said, wants, self.teacher.labels)

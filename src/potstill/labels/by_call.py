@@ -34,12 +34,16 @@ class ByCall:
     usage: Usage = field(default_factory=Usage)
     spent: Spent = field(default_factory=Spent)
     busy: set[bytes] = field(default_factory=set)
+    posted: set[bytes] = field(default_factory=set)  # keys that a dead asker had sent by the file, and that are ours now
     full: bool = False
 
     def take(self) -> Example | None:
         """Give the next row, claimed, where the budget has room for it. What is in flight may yet turn out cheaper, and make room."""
         while self.left:
             key = self.left[0]
+            if key in self.posted:
+                self.left.popleft()
+                continue
             example = self.asked[key]
             reserve = self.teacher.reserve(example)
             if not self._room(reserve):

@@ -12,6 +12,7 @@ from .shards import Origin
 COSTS = {name: "INTEGER NOT NULL DEFAULT 0" if "tokens" in name else "REAL NOT NULL DEFAULT 0" for name in (
     "tokens_in", "tokens_out", "usd", "possibly_tokens", "possibly_usd", "reserved_tokens", "reserved_usd",
 )}  # fmt: skip
+COLUMNS = {**COSTS, "parcel": "TEXT"}  # of the ledger that older ones lack; parcel: the file that a call went up in
 NOTHING = Usage()
 
 

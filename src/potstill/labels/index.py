@@ -17,7 +17,7 @@ from typing import Any
 from .. import storage
 from ..errors import StoreError
 from ..records import Usage
-from .entries import COSTS, NOTHING, SUMS, Claim, Entry, Spent
+from .entries import COLUMNS, NOTHING, SUMS, Claim, Entry, Spent
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS shards (
@@ -34,6 +34,8 @@ CREATE INDEX IF NOT EXISTS intents_by_batch ON intents (batch);
 CREATE TABLE IF NOT EXISTS journal (                     -- answers that came one by one, until a shard holds them
   key BLOB, want TEXT, batch INTEGER, origin TEXT, example TEXT, status TEXT, reason TEXT, dtype TEXT, shape TEXT, data BLOB,
   PRIMARY KEY (key, want)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parcels (                     -- files of requests at a server, which outlive whoever sent them
+  name TEXT PRIMARY KEY, remote TEXT, time REAL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hits (run TEXT, identity TEXT, rows INTEGER NOT NULL, PRIMARY KEY (run, identity)) WITHOUT ROWID;
 """
 CHUNK = 2000  # keys in one query
@@ -49,7 +51,7 @@ class Index:
             self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             self._wal()
             self._db.execute("PRAGMA synchronous = FULL")  # a commit must outlive a power cut, not only a kill
-            self._db.executescript(TABLES.replace("{columns}", "".join(f", {name} {kind}" for name, kind in COSTS.items())))
+            self._db.executescript(TABLES.replace("{columns}", "".join(f", {name} {kind}" for name, kind in COLUMNS.items())))
             self._upgrade()
 
     def _wal(self) -> None:
@@ -65,12 +67,12 @@ class Index:
             time.sleep(0.02)
 
     def _upgrade(self) -> None:
-        """Give the ledger of an older potstill the columns for what calls cost."""
-        if set(COSTS) <= self._columns():
+        """Give the ledger of an older potstill the columns that it lacks."""
+        if set(COLUMNS) <= self._columns():
             return
         with self.change() as db:
-            for name in set(COSTS) - self._columns():
-                db.execute(f"ALTER TABLE batches ADD COLUMN {name} {COSTS[name]}")
+            for name in set(COLUMNS) - self._columns():
+                db.execute(f"ALTER TABLE batches ADD COLUMN {name} {COLUMNS[name]}")
 
     def _columns(self) -> set[str]:
         return {name for _, name, *_ in self._db.execute("PRAGMA table_info(batches)")}

@@ -108,14 +108,18 @@ class LabelStore:
     # ------------------------------------------------------------------------------------------- who asks for what
     def claim(self, keys: Sequence[bytes], wants: Sequence[Want], *, identity: str, run: str = "", reserve: Usage = NOTHING) -> Claim:
         """Claim what nobody else is asking for, before asking; claims of dead processes are taken over. ``reserve`` is of each key."""
+        names, owner = [want.key for want in wants], self.owner()
+        dead = {token for token in self.index.owners(keys, names) if not owner.alive(token)}
+        if dead:
+            self.adopt()  # what they made durable is not asked again
+        return self.index.claim(keys, names, owner=owner.token, dead=dead, identity=identity, run=run, reserve=reserve)
+
+    def owner(self) -> owners.Owner:
+        """Return who this process is, to others that use the store."""
         if self._owner is None:
             owners.sweep(self._claims)
             self._owner = owners.Owner(self._claims)
-        names = [want.key for want in wants]
-        dead = {token for token in self.index.owners(keys, names) if not self._owner.alive(token)}
-        if dead:
-            self.adopt()  # what they made durable is not asked again
-        return self.index.claim(keys, names, owner=self._owner.token, dead=dead, identity=identity, run=run, reserve=reserve)
+        return self._owner
 
     def spent(self, run: str) -> Spent:
         """Return the calls of a run over all its invocations, killed ones too, and what they cost."""

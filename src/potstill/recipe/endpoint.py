@@ -90,6 +90,16 @@ class Prompt(Section):
                 yield Finding(("variables", name), f"'{name}' can't name a variable", "use letters, digits and _")
 
 
+class Batch(Section):
+    """Files of requests, sent up, worked through by the server in its own time, fetched when they are done: mostly at half the price."""
+
+    rows: Annotated[int, Field(ge=1, le=50_000)] = 5000  # of a file, at most
+    least: Whole = 50  # fewer rows than that are asked about call by call: they are not worth the wait
+    window: Text = "24h"  # within which the server is to be done; what it has not done by then is sent again
+    poll_s: Seconds = 30.0  # how often it is asked how far it is
+    metadata: bool = True  # whether a batch is given a name, by which one is found again whose number never came back
+
+
 class EndpointTeacher(Section):
     """A model behind a server that speaks OpenAI's protocol: vLLM, llama.cpp, transformers serve, Ollama, TGI, or a provider's."""
 
@@ -115,6 +125,7 @@ class EndpointTeacher(Section):
     concurrency: Annotated[int, Field(ge=1, le=256)] = 4  # calls at once
     requests_per_minute: Seconds | None = None
     tokens_per_minute: Seconds | None = None
+    batch: Batch | None = None  # null: call by call
     timeout_s: Seconds = 60.0  # of one call
     retries: Annotated[int, Field(ge=0, le=20)] = 5  # of one row
     patience_s: Seconds = 600.0  # how long a server that answers nobody is waited for

@@ -11,6 +11,7 @@ from .data import prepare
 from .estimate import agree
 from .evidence import Evidence
 from .judge import candidates, open_test, speed
+from .label import ask_ahead
 from .learn import learn_all
 from .report import baseline, report
 from .robustness import robustness
@@ -23,6 +24,7 @@ __all__ = [
     "Evidence",
     "adapt",
     "agree",
+    "ask_ahead",
     "augment",
     "baseline",
     "candidates",

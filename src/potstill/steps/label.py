@@ -31,6 +31,20 @@ class Lesson:
         return Lesson(self.gold, (*self.labeled, *more))
 
 
+def ask_ahead(work: Workspace, data: Data, teaching: Teaching) -> None:
+    """Ask at once about all rows that are known to be needed, where a teacher works through files of requests: one takes hours, not seconds."""
+    if getattr(work.recipe.teacher, "batch", None) is None:
+        return
+    rows = (*data.validation, *data.calibration, *first(work, data).rows)
+
+    def make(folder: Path, scratch: Path) -> None:
+        with work.log.stage("ask", f"asking the teacher, by the file, about {len(rows):,} rows"):
+            answers = teaching.raw(rows, [data.head.want])
+            storage.write_json(folder / "result.json", {"counts": answers.counts})
+
+    work.cache.get("ask", {"teacher": teaching.fingerprint, "rows": [row.id for row in rows]}, make)
+
+
 def label(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> Stage:
     """Ask for all that the students' objectives need on the lesson's rows; what the store holds is not asked again."""
     objectives = {spec.name: [term.model_dump(mode="json") for term in work.recipe.objectives_of(spec)] for spec in work.recipe.students}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import httpx
 
@@ -49,6 +49,14 @@ class Again:
 Outcome = Reply | Again | Refused | Failed
 
 
+class Exchanged(NamedTuple):
+    """A reply: its status, its headers, its text."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+
 class Client:
     """An open connection to one server. ``open`` is checked: https, or loopback, or a private host that the recipe names."""
 
@@ -67,30 +75,38 @@ class Client:
     def call(self, body: Mapping[str, Any]) -> Outcome:
         """Send one request. Raises :class:`TeacherError` for what holds of every row: a wrong key, no such model, no money, a redirect."""
         data = json.dumps(body, ensure_ascii=False).encode()
+        found = self.exchange("POST", PATHS[self._spec.api], content=data, headers={"Content-Type": "application/json"})
+        return found if isinstance(found, Again) else self.judged(*found)
+
+    def exchange(self, method: str, path: str, *, most: int = MOST_BYTES, within: float | None = None, **more: Any) -> Exchanged | Again:
+        """Send a request to ``path`` below the base; return what came back, whatever its status, or how nothing did.
+
+        ``more`` is httpx's. ``within`` seconds (by default the time for one call) a reply must have come whole, however slowly it drips.
+        """
         try:
-            status, headers, text = self._send(data)
+            return self._send(method, self._spec.url + path, most, within or self._spec.timeout_s, more)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return Again(f"no server answers at {self._spec.url}: {self._words(error)}", "unsent")
         except httpx.TimeoutException:
-            return Again(f"no answer within {self._spec.timeout_s:g} seconds", "lost")
+            return Again(f"no answer within {within or self._spec.timeout_s:g} seconds", "lost")
         except (httpx.TransportError, httpx.DecodingError) as error:
             return Again(f"the connection broke: {self._words(error)}", "lost")
-        if status == 200:
-            return _parsed(text)
-        return self._judged(status, headers, self._told(text), text)
 
-    def _send(self, data: bytes) -> tuple[int, Mapping[str, str], str]:
-        """Return status, headers and text of a reply that came whole, within the time for one call however slowly it drips."""
-        until, parts, size = time.monotonic() + self._spec.timeout_s, [], 0
-        with self._http.stream("POST", self.url, content=data, headers={"Content-Type": "application/json"}) as response:
+    def _send(self, method: str, url: str, most: int, within: float, more: Mapping[str, Any]) -> Exchanged:
+        until, parts, size = time.monotonic() + within, [], 0
+        with self._http.stream(method, url, timeout=within, **more) as response:
             for part in response.iter_bytes():
                 parts.append(part)
                 size += len(part)
                 if time.monotonic() > until:
                     raise httpx.ReadTimeout("it drips")
-                if size > MOST_BYTES:
-                    raise httpx.DecodingError(f"more than {MOST_BYTES:,} bytes")
-            return response.status_code, response.headers, b"".join(parts).decode("utf-8", "replace")
+                if size > most:
+                    raise httpx.DecodingError(f"more than {most:,} bytes")
+            return Exchanged(response.status_code, response.headers, b"".join(parts).decode("utf-8", "replace"))
+
+    def judged(self, status: int, headers: Mapping[str, str], text: str) -> Outcome:
+        """Return what a reply means; raise what it means for every row."""
+        return _parsed(text) if status == 200 else self._judged(status, headers, self.told(text), text)
 
     def _judged(self, status: int, headers: Mapping[str, str], said: str, text: str) -> Outcome:
         """Return what a status other than 200 means, or raise where it means it for every row."""
@@ -116,7 +132,7 @@ class Client:
     def _place(self) -> str:
         return f"teacher.url: {self.url}"
 
-    def _told(self, text: str) -> str:
+    def told(self, text: str) -> str:
         """Return what an error's body says, for people."""
         try:
             found: Any = json.loads(text)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
 from ... import storage
+from ...contracts import Post
 from ...errors import TeacherError
 from ...recipe.endpoint import is_loopback
 from ...records import Answer, Answered, Example, Failed, Head, Refused, Usage, Want
 from ..build import Given
 from ..rows import only_logprobs, texts
+from .batches import Batches
 from .calls import Again, Call, Calls, Clock, Done, Rates, WallClock
-from .client import Client, Reply
+from .client import Client, Outcome, Reply
 from .prompt import Shot, Template, source, template
 from .scoring import NoProbabilities, Unusable, Words, ways
 
@@ -71,24 +74,41 @@ class EndpointTeacher:
             yield id, answer
 
     def calls(
-        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False
+        self, take: Callable[[], Example | None], wants: Sequence[Want], booked: Callable[[str, Usage], None], *, proven: bool = False,
+        post: Post | None = None,
     ) -> Iterator[tuple[str, Answer, Usage]]:  # fmt: skip
-        """See :class:`potstill.contracts.PaidByCall`."""
+        """See :class:`potstill.contracts.PaidByCall`. With a recipe's ``batch``, by the file where there are rows enough for one."""
         only_logprobs(self.name, "an endpoint", wants)
-        client = Client(self.spec)
+        client, first = Client(self.spec), deque[Example]()
 
-        def next_call() -> Call | None:
-            example = take()
-            if example is None:
-                return None
-            body = self._body(example)
-            return Call(example.id, body, self._reserve(body))
+        def next_row() -> Example | None:
+            return first.popleft() if first else take()
 
         try:
-            place = f"teacher.url: {client.url}"
-            yield from Calls(next_call, lambda call: self._attempt(client, call), booked, self.spec, self._clock, self._rates, place, proven=proven).run()
+            if post is not None and self.spec.batch is not None:
+                left = post.left()
+                first += _some(take, self.spec.batch.least)
+                if left or len(first) >= self.spec.batch.least:
+                    files = Batches(
+                        next_row, self._call, lambda reply, call: self._outcome(client.judged(*reply), call), booked, post, client, self.spec, self._clock
+                    )
+                    yield from files.run(left)
+                    return
+
+            def next_call() -> Call | None:
+                row = next_row()
+                return None if row is None else self._call(row)
+
+            def send(call: Call) -> Done | Again:
+                return self._outcome(client.call(call.body), call)
+
+            yield from Calls(next_call, send, booked, self.spec, self._clock, self._rates, f"teacher.url: {client.url}", proven=proven).run()
         finally:
             client.close()
+
+    def _call(self, example: Example) -> Call:
+        body = self._body(example)
+        return Call(example.id, body, self._reserve(body))
 
     def _body(self, example: Example) -> dict[str, Any]:
         body = {"model": self.spec.model, **self.way.body(self.template, self.shots, texts(example.fields)), **self.spec.body}
@@ -103,9 +123,8 @@ class EndpointTeacher:
         usd = (tokens_in * self.spec.usd_per_million_in + tokens_out * self.spec.usd_per_million_out) / 1e6
         return Usage(teacher_calls=1, tokens_in=tokens_in, tokens_out=tokens_out, usd=usd)
 
-    def _attempt(self, client: Client, call: Call) -> Done | Again:
-        """Make one attempt; in a thread of its own."""
-        outcome = client.call(call.body)
+    def _outcome(self, outcome: Outcome, call: Call) -> Done | Again:
+        """Return what a reply says of its row."""
         if isinstance(outcome, Again):
             return outcome
         if not isinstance(outcome, Reply):
@@ -139,6 +158,13 @@ class EndpointTeacher:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             return Failed(f"the reply is not of the protocol's form: {type(error).__name__} {error}")
         return Answered({LOGPROBS: found}) if np.isfinite(found).all() else Failed("the reply's log-probabilities are not finite")
+
+
+def _some(take: Callable[[], Example | None], most: int) -> Iterator[Example]:
+    for _ in range(most):
+        if (row := take()) is None:
+            return
+        yield row
 
 
 def _bytes(body: Mapping[str, Any]) -> int:
