@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from importlib import resources
 
 import httpx
 import jsonschema
@@ -19,6 +18,7 @@ import potstill
 from potstill.errors import BudgetError, TeacherError, UserError
 from potstill.labels import admin
 from potstill.measuring import measure
+from potstill.report import schema
 from potstill.runlog import RunLog
 from tests import tiny
 from tests.small import job, texts
@@ -26,6 +26,7 @@ from tests.teachers.endpoint.filing import desk
 from tests.teachers.endpoint.serving import counted, server
 
 KEY = "sk-do-not-find-me-4711"
+SAMPLED = {"scoring": "text", "samples": 4, "sampling_temperature": 1.0, "max_new_tokens": 6}
 STUDENTS = [{"name": "ngram", "kind": "ngram", "buckets": 1024, "dimensions": 16, "epochs": 4, "learning_rate": 3.0e-2}]
 PROMPT = "{{text}} it was"
 
@@ -91,7 +92,7 @@ def test_from_data_to_bundle(world):
     said = []
     done = run(world, "whole", said=said)
     report = done.report
-    jsonschema.validate(report, json.loads(resources.files("potstill.report").joinpath("schema.json").read_text()))
+    jsonschema.validate(report, schema())
     assert report["teacher"]["kind"] == "endpoint"
     assert report["teacher"]["quality"]["accuracy"] > 0.6
     assert report["teacher"]["throughput_per_s"] is None
@@ -132,8 +133,7 @@ def test_label_words_are_calibrated_by_what_is_said_of_nothing(world):
 
 def test_samples_give_soft_labels_and_say_how_far_the_teacher_agrees_with_itself(world):
     said = []
-    teacher = {"scoring": "text", "samples": 4, "sampling_temperature": 1.0, "max_new_tokens": 6}
-    found = run(world, "samples", said=said, until="measure", teacher=teacher).report["teacher"]["self_agreement"]
+    found = run(world, "samples", said=said, until="measure", teacher=SAMPLED).report["teacher"]["self_agreement"]
     assert found["samples"] == 4
     assert 0.5 < found["agreement"] < 1
     assert any("asked 4 times" in text for text in said)
@@ -189,6 +189,27 @@ def test_a_run_sends_what_it_knows_to_need_in_one_file_and_single_calls_find_its
     stats = admin.stats(tmp_path / "home" / "labels")
     assert stats["calls"] == stats["rows"] == len(there.asked)
     assert stats["tokens_in"] + stats["tokens_out"] == there.tokens
+
+
+def test_suspect_labels_are_asked_about_again_with_other_shots(world):
+    """A gold label that is wrong is suspect; the teacher, asked again, says so: it goes. One that it confirms stays."""
+    folder, _ = world
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text("utf-8").splitlines()]
+    names = sorted({row["label"] for row in rows})
+    turned = [row | {"label": names[(names.index(row["label"]) + 1) % len(names)]} if n % 12 == 0 else row for n, row in enumerate(rows)]
+    (folder / "turned.jsonl").write_text("".join(json.dumps(row) + "\n" for row in turned), "utf-8")
+    found = run(world, "again", data={"train": "turned.jsonl"}, teacher=SAMPLED, overrides=["suspects=ask", "robustness.arms=[]"])
+    told = found.report["data"]["suspects"]
+    lines = [json.loads(line) for line in (found.folder / "suspects.jsonl").read_text("utf-8").splitlines()]
+    looked = [line for line in lines if line["whose"] != "conflict"]
+    assert told["again"]["rows"] == len({line["id"] for line in looked})
+    assert told["again"]["confirmed"] + told["again"]["otherwise"] + told["again"]["unanswered"] == len(looked)
+    assert told["again"]["otherwise"] > 5
+    gone = {line["id"] for line in looked if line["whose"] == "gold" and line["again"] not in (None, line["label"])}
+    trained = json.loads(next((found.folder / "stages").glob("train.ngram.control.0-*/result.json")).read_text())
+    assert trained["rows"] == found.report["data"]["train"] - len(gone)
+    assert "asked again, with other shots" in (found.folder / "report.html").read_text("utf-8")
+    jsonschema.validate(found.report, schema())
 
 
 def test_a_hard_stop_is_one_and_the_run_goes_on_when_it_is_raised(world):

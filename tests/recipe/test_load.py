@@ -226,6 +226,7 @@ def test_unknown_keys_are_refused_at_any_depth_with_the_nearest_known_one(write,
             "rounds.choose",
             "cost money",
         ),
+        ({"suspects": "ask"}, "suspects", "asked again, this teacher says the same"),
         (
             {"teacher": {"kind": "model", "model": "model", "precision": "onnx-fp32"}, "rounds": {"count": 2, "choose": "near_disagreements"}},
             "rounds.choose", "no vectors in onnx-fp32",

@@ -205,7 +205,8 @@ def _suspect(line: Mapping[str, Any]) -> str:
             f" similarity {line['similarity']:.2f}"
         )
     whose = "gold label" if line["whose"] == "gold" else "teacher's label"
-    return f"suspect: its {whose} is '{line['label']}', likelier is '{line['likelier']}' (margin {line['margin']:+.2f})"
+    again = f"; asked again, the teacher said '{line['again']}'" if line.get("again") else ""
+    return f"suspect: its {whose} is '{line['label']}', likelier is '{line['likelier']}' (margin {line['margin']:+.2f}){again}"
 
 
 def difference(found: Mapping[str, Any]) -> str:

@@ -146,6 +146,15 @@ class EndpointTeacher(Section):
         return urlsplit(self.url).hostname or ""
 
     @property
+    def says_otherwise(self) -> bool:
+        """Whether it may say something else when it is asked again: with other shots, or other samples."""
+        return self.prompt.shots > 0 or self.samples > 1
+
+    def again(self) -> EndpointTeacher:
+        """Return the same teacher with other shots and other samples: a second opinion."""
+        return self.model_copy(update={"prompt": self.prompt.model_copy(update={"seed": self.prompt.seed + 1}), "seed": self.seed + self.samples})
+
+    @property
     def paid(self) -> bool:
         return bool(self.usd_per_million_in or self.usd_per_million_out)
 

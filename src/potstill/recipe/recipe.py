@@ -37,7 +37,8 @@ class Recipe(Section):
     objectives: Annotated[list[Objective], Field(min_length=1)] | None = None  # null: logits, and hard labels beside them
     augment: list[AnyAugmentation] = []  # made rows that the teacher labels beside the others; none
     rounds: Rounds = Rounds()
-    suspects: Literal["report", "drop", "ignore"] = "report"  # labels worth a second look: named; left out, with what that was worth; not looked for
+    # labels worth a second look: named; left out, with what that was worth; left out where the teacher, asked again, says otherwise; not looked for
+    suspects: Literal["report", "drop", "ask", "ignore"] = "report"
     requirement: Requirement | None = None
     export: Export = Export()
     training: Training = Training()
@@ -97,6 +98,9 @@ class Recipe(Section):
         yield from self._augmentations()
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             yield Finding(("seeds",), f"{self.seeds} must be one or more different whole numbers")
+        if self.suspects == "ask" and not getattr(self.teacher, "says_otherwise", False):
+            why = "asked again, this teacher says the same: it has neither shots nor samples"
+            yield Finding(("suspects",), why, "suspects: drop, or a teacher of kind endpoint with prompt.shots or samples")
         if self.rounds.count > 1 and self.data.unlabeled is None:
             yield Finding(("rounds", "count"), f"{self.rounds.count} rounds need a pool to choose rows from", "give data.unlabeled")
         if self.rounds.choose == "near_disagreements" and not isinstance(self.teacher, HIDDEN_STATES):

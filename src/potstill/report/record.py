@@ -126,8 +126,16 @@ def _suspects(metric: str, found: Mapping[str, Any] | None) -> str | None:
     told = [f"{part['suspects']:,} of {part['rows']:,} {names[whose]}, says {part['judge']}" for whose in names if (part := found[whose])["rows"]]
     told += [f"{words.rows_of(found['conflicts'])} near to one with another label"] if found["conflicts"] else []
     worth = found.get("worth")
-    if found["mode"] == "drop":
-        told.append("left out" + (f": {words.gain(metric, worth)} on validation for the first student" if worth else ", there was none"))
+    if again := found.get("again"):
+        told.append(
+            f"asked again, with other shots, about {words.rows_of(again['rows'])}: {again['confirmed']:,} labels confirmed, "
+            f"{again['otherwise']:,} said otherwise, {again['unanswered']:,} without an answer"
+        )
+    if found["mode"] in ("drop", "ask"):
+        told.append(
+            ("left out" if found["mode"] == "drop" else "those said otherwise left out")
+            + (f": {words.gain(metric, worth)} on validation for the first student" if worth else ", there was none")
+        )
     return "; ".join(told) + "; suspects.jsonl names them, `potstill why` shows one"
 
 

@@ -17,6 +17,7 @@ from ..records import Example
 from ..workspace import Workspace
 from .data import Data
 from .label import Lesson, label
+from .ready import ready
 from .rounds import gain, learn_scout
 from .teach import Teaching
 
@@ -28,7 +29,8 @@ def suspects(work: Workspace, data: Data, teaching: Teaching, standing: Stage, l
     """Return what the students learn from, and what was found out about its labels; no-op where the recipe says ``suspects: ignore``.
 
     ``drop`` takes suspect labels away: a gold label, so that the row is the teacher's alone, and a row of the pool whose answer is
-    suspect. What that was worth is told by a scout that learns from either, on validation.
+    suspect. ``ask`` asks the teacher about these rows again, with other shots, and takes away only what it then says otherwise. What that was
+    worth is told by a scout that learns from either, on validation.
     """
     mode = work.recipe.suspects
     if mode == "ignore":
@@ -38,14 +40,41 @@ def suspects(work: Workspace, data: Data, teaching: Teaching, standing: Stage, l
     stage = _found(work, data, teaching, lesson)
     told: dict[str, Any] = {**stage.read(), "mode": mode, "worth": None}
     lines = told.pop("lines")
+    if mode == "ask":
+        lines, told["again"] = _asked_again(work, data, lesson, lines)
     storage.write_text(work.folder / FILE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    if mode == "drop":
-        kept = _without(lesson, lines)
+    if mode in ("drop", "ask"):
+        kept = _without(lesson, [line for line in lines if mode == "drop" or line.get("again") not in (None, line["label"])])
         if kept != lesson:
             label(work, data, teaching, kept)
             told["worth"] = gain(work, data, standing, learn_scout(work, data, teaching, lesson), learn_scout(work, data, teaching, kept))
         lesson = kept
     return lesson, told
+
+
+def _asked_again(work: Workspace, data: Data, lesson: Lesson, lines: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """Return the lines with what the teacher says of each suspect row ``again``, None where it gave no answer; and how that came out."""
+    second = Teaching(work, data, ready(work, data, work.recipe.teacher.again()))  # type: ignore[union-attr]
+    wanted = {line["id"] for line in lines if line["whose"] != "conflict"}
+    rows = list({row.id: row for row in lesson.rows if row.id in wanted}.values())
+
+    def make(folder: Path, scratch: Path) -> None:
+        with work.log.stage("again", f"asking the teacher again, with other shots, about {len(rows):,} rows"):
+            said = second.logprobs(rows)
+            names = [data.head.labels[best] if known else None for best, known in zip(np.nan_to_num(said).argmax(axis=1), np.isfinite(said).all(axis=1))]
+            storage.write_json(folder / "result.json", dict(zip((row.id for row in rows), names)))
+
+    try:
+        said = work.cache.get("again", {"teacher": second.fingerprint, "rows": [row.id for row in rows]}, make).read() if rows else {}
+    finally:
+        second.close()
+    told = [line if line["whose"] == "conflict" else {**line, "again": said[line["id"]]} for line in lines]
+    looked = [line for line in told if line["whose"] != "conflict"]
+    counts = {
+        "rows": len(rows), "confirmed": sum(line["again"] == line["label"] for line in looked),
+        "otherwise": sum(line["again"] not in (None, line["label"]) for line in looked), "unanswered": sum(line["again"] is None for line in looked),
+    }  # fmt: skip
+    return told, counts
 
 
 def _without(lesson: Lesson, found: Sequence[dict[str, Any]]) -> Lesson:
