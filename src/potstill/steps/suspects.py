@@ -54,7 +54,7 @@ def suspects(work: Workspace, data: Data, teaching: Teaching, standing: Stage, l
 
 def _asked_again(work: Workspace, data: Data, lesson: Lesson, lines: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, int]]:
     """Return the lines with what the teacher says of each suspect row ``again``, None where it gave no answer; and how that came out."""
-    second = Teaching(work, data, ready(work, data, work.recipe.teacher.again()))  # type: ignore[union-attr]
+    second = Teaching(work, data, ready(work, data, work.recipe.teacher.again()))
     wanted = {line["id"] for line in lines if line["whose"] != "conflict"}
     rows = list({row.id: row for row in lesson.rows if row.id in wanted}.values())
 
