@@ -12,6 +12,8 @@ from potstill.errors import TeacherError
 from potstill.records import Example
 from potstill.teachers.endpoint.prompt import CHAT, COMPLETION, Shot, draw, template
 from potstill.teachers.endpoint.scoring import Words, conversation
+from tests.labels.fakes import LOGPROBS
+from tests.teachers.endpoint.faults import stub
 from tests.teachers.endpoint.made import teacher
 
 WORDS = Words(("bad", "good"), {})
@@ -106,3 +108,12 @@ def test_shots_are_drawn_by_seed_label_by_label_and_stay_when_rows_come():
     assert all(row.gold is not None for row in draw([*rows, Example.make({"text": "no gold"})], 60, 0))
     with pytest.raises(TeacherError, match="61 shots are asked for, and 60"):
         draw(rows, 61, 0)
+
+
+def test_a_row_that_is_a_shot_does_not_read_its_own_answer():
+    shots = [({"text": "fine"}, "good"), ({"text": "sad"}, "bad")]
+    with stub() as script:
+        list(teacher(script.url, shots=shots).answer([Example.make({"text": text}) for text in ("fine", "other")], [LOGPROBS]))
+    shown = {body["messages"][-1]["content"]: [message["content"] for message in body["messages"][1:-1]] for body in script.seen}
+    assert shown["<text>\nfine\n</text>"] == ["<text>\nsad\n</text>", "bad"]
+    assert len(shown["<text>\nother\n</text>"]) == 4

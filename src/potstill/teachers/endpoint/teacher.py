@@ -111,7 +111,9 @@ class EndpointTeacher:
         return Call(example.id, body, self._reserve(body))
 
     def _body(self, example: Example) -> dict[str, Any]:
-        body = {"model": self.spec.model, **self.way.body(self.template, self.shots, texts(example.fields)), **self.spec.body}
+        fields = texts(example.fields)
+        shots = [shot for shot in self.shots if texts(shot.fields) != fields]  # a row must not read its own answer
+        body = {"model": self.spec.model, **self.way.body(self.template, shots, fields), **self.spec.body}
         return {key: value for key, value in body.items() if value is not None}
 
     def _reserve(self, body: Mapping[str, Any]) -> Usage:
