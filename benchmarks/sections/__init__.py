@@ -1,0 +1,1 @@
+"""The sections of docs/benchmarks.md: each draws its figures, a generator of lines."""
