@@ -30,7 +30,7 @@ def labels(sets: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         for gold, line in found["gold"].items():
             for student, one in line["students"].items():
                 over = one["over_seeds"] or {}
-                quality, gain = over.get("quality", {}).get("value", one["accuracy"]), over.get("gain") or one["gain"]
+                quality, gain = over.get("quality", {}).get("value", one["accuracy"]), _gain(one)
                 control = quality - gain["value"]
                 yield f"| {int(gold):,} | {student} | {quality:.3f} | {control:.3f} | {say.points(gain)} |"
         yield ""
@@ -40,12 +40,13 @@ def labels(sets: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def _until(gold: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield for each student the numbers of gold rows beside which the labels are worth having."""
     for student in next(iter(gold.values()))["students"]:
-        worth = [
-            f"{int(n):,}"
-            for n, line in gold.items()
-            if ((line["students"][student]["over_seeds"] or {}).get("gain") or line["students"][student]["gain"])["low"] > 0
-        ]
+        worth = [f"{int(n):,}" for n, line in gold.items() if _gain(line["students"][student])["low"] > 0]
         yield f"*{student}* beside {', '.join(worth)} gold rows" if worth else f"*{student}* never"
+
+
+def _gain(found: Mapping[str, Any]) -> Any:
+    """Return the gain over seeds, of one seed where there is one alone."""
+    return (found["over_seeds"] or {}).get("gain") or found["gain"]
 
 
 def bill(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
