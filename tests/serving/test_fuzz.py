@@ -1,4 +1,5 @@
-"""Whatever is sent, the server answers, and never with 500: random bytes, JSON of any kind, bodies that are nearly right, odd headers.
+"""Whatever is sent, the server answers, and never with 500: random bytes, JSON of any kind, bodies that are nearly right or as its OpenAPI document
+says, odd headers.
 
 ``POTSTILL_FUZZ=5000`` sends so many of each kind.
 """
@@ -7,12 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from potstill.serving.app import serving as inside
+from potstill.serving.openapi import document
+from potstill.serving.settings import Keys, Settings
 from tests.cascade.small import bundle
 from tests.serving.live import serving
 
@@ -74,6 +79,64 @@ def test_random_bytes(client, path, body):
 @given(path=st.sampled_from(PATHS), body=bodies)
 def test_bodies_that_are_nearly_right(client, path, body):
     answered(client.post(path, content=json.dumps(body).encode()))
+
+
+WHOLE = document(inside(Settings(), Keys(), workers=1, teachers={}).places)
+
+
+def allowed(schema):  # noqa: C901 - a case for each kind of schema
+    """What a schema of the document allows."""
+    match schema:
+        case {"$ref": name}:
+            return allowed(WHOLE["components"]["schemas"][name.rpartition("/")[2]])
+        case {"const": value}:
+            return st.just(value)
+        case {"enum": some}:
+            return st.sampled_from(some)
+        case {"anyOf": some}:
+            return st.one_of(*map(allowed, some))
+        case {"type": list(kinds)}:
+            return st.one_of(*(allowed({**schema, "type": kind}) for kind in kinds))
+        case {"type": "object", "additionalProperties": inner}:
+            return st.dictionaries(texts, allowed(inner), max_size=4)
+        case {"type": "object"}:
+            parts, required = {name: allowed(inner) for name, inner in schema.get("properties", {}).items()}, schema.get("required", ())
+            must, may = ({name: part for name, part in parts.items() if (name in required) is wanted} for wanted in (True, False))
+            return st.fixed_dictionaries(must, optional=may)
+        case {"type": "array"}:
+            return st.lists(allowed(schema.get("items", {})), min_size=schema.get("minItems", 0), max_size=4)
+        case {"type": "string", "pattern": pattern}:
+            return st.from_regex(pattern, fullmatch=True)
+        case {"type": "string"}:
+            return texts
+        case {"type": "integer" | "number" as kind}:
+            return {"integer": st.integers, "number": st.floats}[kind](schema.get("minimum"), schema.get("maximum"))
+        case {"type": "boolean"}:
+            return st.booleans()
+        case {"type": "null"}:
+            return st.none()
+    assert not schema, schema  # no constraint
+    return values
+
+
+def from_the_document():
+    """Requests that the server's own OpenAPI document allows: (method, path, body), the path's variables filled in."""
+    names = st.sampled_from(["tickets", "nobody"]) | st.text("abz-_0", min_size=1, max_size=8)
+    for path, operations in WHOLE["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+            bodies = allowed(content["schema"]) if content else st.none()
+            yield st.tuples(st.just(method.upper()), names.map(lambda name, path=path: re.sub(r"\{\w+\}", name, path)), bodies)
+
+
+@MANY
+@given(asked=st.one_of(*from_the_document()))
+def test_what_the_openapi_document_allows(client, asked):
+    method, path, body = asked
+    found = client.request(method, path, **({} if body is None else {"content": json.dumps(body).encode()}))
+    assert found.status_code in KNOWN | {503}, (method, path, found.status_code, found.text[:300])
+    if found.headers.get("content-type", "").startswith("application/json"):
+        assert found.json() is not None
 
 
 @MANY
