@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -32,8 +33,8 @@ def gather() -> list[Mutant]:
     return [mutant for module in modules for mutant in importlib.import_module(f"tests.traps.{module}").MUTANTS]
 
 
-def run(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Copy our sources to ``folder``, spoil one line, run the trap's test against the copy."""
+def spoilt(mutant: Mutant, folder: Path) -> Path:
+    """Copy our sources to ``folder`` and spoil one line; return the copy."""
     source = folder / "src"
     shutil.copytree(ROOT / "src" / "potstill", source / "potstill", ignore=shutil.ignore_patterns("__pycache__"))
     target = source / "potstill" / mutant.file
@@ -41,6 +42,27 @@ def run(mutant: Mutant, folder: Path) -> subprocess.CompletedProcess[str]:
     if text.count(mutant.old) != 1:
         raise ValueError(f"mutant of trap {mutant.trap}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}, not once")
     target.write_text(text.replace(mutant.old, mutant.new), "utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{mutant.test}"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return source
+
+
+class Nursery:
+    """A process that runs one test after another against a copy of our sources, each in a fork of its own: see :mod:`.nursery`."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.traps.nursery"]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self._process.stdout.readline().strip() != "ready":
+            raise RuntimeError("the nursery did not start")
+
+    def run(self, test: str, source: Path, folder: Path) -> tuple[int, str]:
+        """Return pytest's exit code on ``test`` (a node id below tests/), and what it said."""
+        told = folder / "told"
+        self._process.stdin.write(json.dumps({"source": str(source), "test": test, "told": str(told)}) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline()), told.read_text("utf-8", "replace")
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()

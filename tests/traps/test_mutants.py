@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from tests.traps.mutants import gather, run
+from tests.traps.mutants import Nursery, gather, spoilt
 
 pytestmark = pytest.mark.slow
+ALL = gather()
 
 
-@pytest.mark.parametrize("mutant", gather(), ids=lambda m: f"trap{m.trap:02d}-{m.test.rpartition('::')[2]}")
-def test_mutant_is_caught(mutant, tmp_path):
-    result = run(mutant, tmp_path)
-    assert result.returncode == 1, f"the test still passes, or did not run:\n{result.stdout[-2000:]}\n{result.stderr[-500:]}"
+@pytest.fixture(scope="module")
+def nursery():
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("mutant", ALL, ids=lambda m: f"trap{m.trap:02d}-{m.test.rpartition('::')[2]}")
+def test_mutant_is_caught(nursery, mutant, tmp_path):
+    code, told = nursery.run(mutant.test, spoilt(mutant, tmp_path), tmp_path)
+    assert code == 1, f"the test still passes, or did not run: {code}\n{told[-2500:]}"
