@@ -122,14 +122,14 @@ def _jsd(own: Tensor, told: Tensor, *, beta: float, scale: float) -> Tensor:
 
 
 def _skew(own: Tensor, told: Tensor, *, share: float) -> Tensor:
-    """KL(p || m), and a zero of (1 - c) (sum q - p). The slope at q is -(1 - c) p / m."""
-    teacher, down, up = _mixture(own, told, share)
-    value = vecdot(teacher, down).add_((own - teacher).sum(dim=-1), alpha=1 - share)
-    return _through_softmax(own, up.neg_().exp_().mul_(teacher).mul_(share - 1), value)
+    """KL(p || m), and a zero of (1 - c) (sum q - p). The slope at q is -(1 - c) p / m, of which a constant changes nothing."""
+    teacher, down, _ = _mixture(own, told, share)
+    value = vecdot(teacher, down).add_(teacher.neg_().add_(own).sum(dim=-1), alpha=1 - share)
+    return _through_softmax(own, down.expm1_().mul_(own).mul_(share - 1), value)
 
 
 def _skew_reverse(own: Tensor, told: Tensor, *, share: float) -> Tensor:
-    """KL(q || m), and a zero of c (sum p - q). The slope at q is log q / m + 1 - (1 - c) q / m; a constant of it changes nothing."""
+    """KL(q || m), and a zero of c (sum p - q). The slope at q is log q / m - (1 - c) q / m, and a constant."""
     teacher, _, up = _mixture(own, told, share)
     value = -vecdot(own, up)
     value.add_(teacher.sub_(own).sum(dim=-1), alpha=share)

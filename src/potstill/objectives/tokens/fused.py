@@ -84,26 +84,30 @@ class Fused(torch.autograd.Function):
         return (None, *scaled)
 
 
+def wide(hidden: Tensor) -> torch.dtype:
+    """Return the dtype that the loss of such states is computed in."""
+    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
 def run(plan: Plan, parts: Parts, wanted: tuple[bool, ...]) -> tuple[tuple[Tensor, Tensor], list[Tensor | None]]:
     """Return the sums (soft, hard) over rows, and the gradients of the weighted total at each part, None where not ``wanted``."""
-    wide = torch.float64 if parts.hidden.dtype == torch.float64 else torch.float32
-    head, device = parts.head(plan), parts.hidden.device
-    soft, hard = (torch.zeros((), dtype=wide, device=device) for _ in range(2))
-    gradients = _Gradients(head, parts, wanted, wide)
+    dtype, head, device = wide(parts.hidden), parts.head(plan), parts.hidden.device
+    soft, hard = (torch.zeros((), dtype=dtype, device=device) for _ in range(2))
+    gradients = _Gradients(head, parts, wanted, dtype)
     size = len(parts.hidden)
     teacher = plan.target.head.vocabulary if isinstance(plan.target, Hidden) else plan.target.logits.shape[1] if isinstance(plan.target, Full) else 0
-    step = max(1, min(size, plan.chunk_bytes // ((head.vocabulary + teacher) * wide.itemsize)))
-    logits, told = (torch.empty(step, columns, dtype=wide, device=device) for columns in (head.vocabulary, teacher))
+    step = max(1, min(size, plan.chunk_bytes // ((head.vocabulary + teacher) * dtype.itemsize)))
+    logits, told = (torch.empty(step, columns, dtype=dtype, device=device) for columns in (head.vocabulary, teacher))
     for start in range(0, size, step):
         rows = slice(start, min(start + step, size))
-        hidden = parts.hidden[rows].to(wide)
+        hidden = parts.hidden[rows].to(dtype)
         chunk = heads.scores(head, hidden, logits[: len(hidden)])
         answers = _answers(plan, rows, told[: len(hidden)])
         of_soft, of_hard = _measure(plan, head, chunk, answers, rows)
         soft += of_soft
         hard += of_hard
         gradients.add(rows, hidden, chunk)
-    return (soft, hard), gradients.done(parts)
+    return (soft, hard), gradients.done()
 
 
 def _answers(plan: Plan, rows: slice, out: Tensor) -> Any:
@@ -213,5 +217,5 @@ class _Gradients:
             self.down.addmm_(through.t(), hidden * self.factor)
         return back if back is None else back.addmm_(through, down)
 
-    def done(self, parts: Parts) -> list[Tensor | None]:
+    def done(self) -> list[Tensor | None]:
         return [self.hidden, self.weight, self.bias, self.down, self.up, self.scale]

@@ -42,7 +42,7 @@ class Head:
 
     def __post_init__(self) -> None:
         size, width = self.weight.shape
-        shapes = {"bias": (self.bias, (size,))}
+        shapes: dict[str, tuple[Tensor | None, tuple[int, ...]]] = {"bias": (self.bias, (size,))}
         if self.adapter is not None:
             rank = len(self.adapter.down)
             shapes |= {"adapter.down": (self.adapter.down, (rank, width)), "adapter.up": (self.adapter.up, (size, rank))}

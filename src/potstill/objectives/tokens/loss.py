@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError
-from . import positions, tiles
+from . import fused, positions, tiles
 from .divergences import Divergence, forward_kl
 from .fused import CHUNK_BYTES, Fused, Parts, Plan
 from .heads import Head
@@ -71,10 +71,9 @@ def token_loss(
     rows = positions.taken(hidden.reshape(-1, head.width), index)
     own = None if labels is None else _labels(positions.taken(labels.reshape(-1), index), head)
     adapter = head.adapter
-    parts = Parts(
-        rows, head.weight, head.bias, adapter and adapter.down, adapter and adapter.up,
-        torch.as_tensor(head.scale, dtype=rows.dtype if not isinstance(head.scale, Tensor) else None, device=rows.device),
-    )  # fmt: skip
+    down, up = (adapter.down, adapter.up) if adapter else (None, None)
+    scale = head.scale if isinstance(head.scale, Tensor) else torch.tensor(head.scale, dtype=fused.wide(rows), device=rows.device)
+    parts = Parts(rows, head.weight, head.bias, down, up, scale)
     plan = Plan(
         target, _index(target, shape.numel(), len(rows), index), own, None if weights is None else _weights(weights, shape, index), divergence,
         kd_temperature, soft_weight, hard_weight, chunk_bytes, adapter.scaling if adapter else 1.0, head.softcap, torch.is_grad_enabled(),

@@ -1,12 +1,12 @@
 """A few rows of logits against what the teacher said of them: their divergences, and the gradient in the logits' place.
 
-A meter is built once for a loss; ``meter(logits, rows)`` is called for each tile. ``logits`` (tile, vocabulary) are the student's,
-behind soft-capping, and become the gradient of the tile's divergences at them; ``rows`` says which of the target's rows these are.
+Each function takes the student's logits behind soft-capping, ``own`` (tile, vocabulary), writes the gradient at them in their place, and
+returns the rows' divergences (tile,).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -14,9 +14,7 @@ from torch import Tensor
 from ...errors import UserError
 from .divergences import FAR, FLOOR, Divergence
 from .positions import IGNORED
-from .targets import Full, Hidden, Sampled, Sparse, Target
-
-Meter = Callable[[Tensor, Tensor], Tensor]  # (student's logits, the target's rows or its chunk's logits) -> divergences (tile,)
+from .targets import Sampled, Sparse, Target
 
 LOWEST = -1e8  # the student's least log-probability: a token that it rules out, by a bias of -inf say, costs much, and a number
 SAMPLED = frozenset({"forward_kl"})
@@ -53,7 +51,7 @@ def dense(own: Tensor, told: Tensor, divergence: Divergence, temperature: float)
     _log_softmax(told).clamp_(min=FLOOR)
     rows = divergence.rows(own, told)
     own.mul_(temperature)  # T² of the value over the T by which logits were divided
-    return rows.mul_(temperature**2)
+    return rows.mul_(temperature**2).clamp_(min=0)  # what is under 0 is rounding; the gradient is not touched
 
 
 def sparse(own: Tensor, told: Sparse, divergence: Divergence, temperature: float) -> Tensor:
@@ -73,7 +71,7 @@ def sparse(own: Tensor, told: Sparse, divergence: Divergence, temperature: float
     coarse.mul_(temperature)
     own.mul_(torch.where(rest > 0, coarse[:, -1:] / rest, 0.0))
     own.scatter_add_(1, ids, coarse[:, :-1].masked_fill_(~real, 0.0))
-    return rows.mul_(temperature**2)
+    return rows.mul_(temperature**2).clamp_(min=0)
 
 
 def sampled(own: Tensor, told: Sampled) -> Tensor:
