@@ -190,7 +190,9 @@ def test_halves_lose_no_more_than_their_own_digits(dtype):
     hidden, weight, states = (torch.randn(*shape, generator=random).to(dtype).requires_grad_(True) for shape in ((40, 8), (300, 8), (40, 8)))
     bias = torch.randn(300, generator=random).to(dtype).requires_grad_(True)
     with patch.object(fused.heads, "BLOCK_BYTES", 64 * 8 * 4):  # widened in five blocks
-        loss = token_loss(hidden, Head(weight, bias), Hidden(states.detach(), Head(weight.detach(), bias.detach())), divergence=divergences.jsd(), chunk_bytes=1)
+        loss = token_loss(
+            hidden, Head(weight, bias), Hidden(states.detach(), Head(weight.detach(), bias.detach())), divergence=divergences.jsd(), chunk_bytes=1
+        )
         loss.total.backward()
     wide = [tensor.detach().double().requires_grad_(True) for tensor in (hidden, weight, bias)]
     told = states.detach().double() @ weight.detach().double().T + bias.detach().double()

@@ -120,6 +120,8 @@ def _answers(plan: Plan, rows: slice, out: Tensor) -> Any:
 
     match target:
         case Full():
+            if at is not None and target.logits.dtype == out.dtype:
+                return torch.index_select(target.logits, 0, at, out=out)
             return out.copy_(chosen(target.logits))
         case Hidden():
             return heads.cap(target.head, heads.scores(target.head, chosen(target.states).to(out.dtype), out))

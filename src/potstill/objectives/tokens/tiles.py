@@ -65,7 +65,8 @@ def sparse(own: Tensor, told: Sparse, divergence: Divergence, temperature: float
     top = own.amax(dim=-1, keepdim=True).clamp_(min=torch.finfo(own.dtype).min)
     rest = own.sub_(top).exp_().sum(dim=-1, keepdim=True)
     coarse = _soften(torch.cat([kept, top + rest.log()], dim=-1), LOWEST, temperature)
-    tail = told.tail.to(own.dtype).clamp(min=0).log()[:, None]
+    left_out = (real.sum(dim=-1) < own.shape[1]) * told.tail.to(own.dtype).clamp(min=0)  # where all are kept, a tail is rounding
+    tail = left_out.log()[:, None]
     answers = _soften(torch.cat([told.logprobs.to(own.dtype), tail], dim=-1), LOWEST, temperature).clamp_(min=FLOOR)
     rows = divergence.rows(coarse, answers)
     coarse.mul_(temperature)
