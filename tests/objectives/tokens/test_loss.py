@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from potstill.errors import UserError
@@ -46,7 +46,7 @@ class Case:
         if options["labels"] or kind == "labels":
             self.labels = torch.randint(vocabulary, (positions,), generator=self.random)
             self.labels[torch.rand(positions, generator=self.random) < 0.3] = -100
-        self.told = self.answers(width)
+        self.told, self.tied = self.answers(width), False
 
     def normal(self, *shape):
         return torch.randn(*shape, generator=self.random, dtype=torch.float64)
@@ -102,11 +102,11 @@ class Case:
         scaling = {"scaling": 0.5} if "down" in at else {}
         logits = plain.logits(**at, **scaling, softcap=self.options["softcap"])
         soft, told = torch.zeros(self.positions, dtype=torch.float64), self.told
-        if self.kind in ("full", "hidden"):
-            teacher = told["logits"] if self.kind == "full" else told["states"] @ told["weight"].T
-            soft = temperature**2 * plain.divergence(name, *plain.full(logits, teacher, temperature), **options)
-        elif self.kind == "sparse":
-            soft = temperature**2 * plain.divergence(name, *plain.sparse(logits, **told, temperature=temperature), **options)
+        if self.kind in ("full", "hidden", "sparse"):
+            teacher = told.get("logits", None) if "states" not in told else told["states"] @ told["weight"].T
+            p, q = plain.sparse(logits, **told, temperature=temperature) if self.kind == "sparse" else plain.full(logits, teacher, temperature)
+            self.tied = bool(((p - q).abs() <= 2e-5 * (p + q))[p > 1e-30].any())
+            soft = temperature**2 * plain.divergence(name, p, q, **options)
         elif self.kind.startswith("sampled"):
             soft = plain.sampled(logits, **told)
         hard = torch.zeros_like(soft) if self.labels is None else plain.cross_entropy(logits, self.labels)
@@ -147,6 +147,7 @@ def close(found, wanted, tolerance):
 def test_value_and_gradients_are_those_of_the_plain_loss(dtype, tolerance, made):
     case, (name, options), temperature, chunk, tile = made
     wanted, gradients = case.plain(name, options, temperature)
+    assume(name != "total_variation" or not case.tied)  # near its corner it takes the gradient 0
     with patch.dict(fused.TILE_BYTES, cpu=tile):
         loss, found = case.own(dtype, name, options, temperature, chunk)
     size = max(1.0, max(float(abs(value)) for value in wanted))
