@@ -50,7 +50,7 @@ MUTANTS = [
            "the_mean_does_not_know_of_length_padding_or_vocabulary"),
     mutant(12, FUSED, "return (soft, hard), gradients.done()", "return (soft / max(1, size), hard), gradients.done()", "tokens_are_counted_once"),
     mutant(13, LOSS, "torch.tensor(float(len(rows)), device", "torch.tensor(1.0, device", "micro_batches_give_the_gradient_of_the_whole"),
-    mutant(13, LOSS, "torch.tensor(float(len(rows)), device", "torch.tensor(float(shape[0]), device", "micro_batches_give_the_gradient_of_the_whole"),
+    mutant(13, LOSS, "return TokenLoss(total, soft", "return TokenLoss(total / max(1, len(rows)), soft", "micro_batches_give_the_gradient_of_the_whole"),
     mutant(15, TILES, "    tail = left_out.log()[:, None]", "    tail = (0 * left_out).log()[:, None]",  # top-k renormalised
            "top_k_has_no_gradient_at_student_equal_teacher"),
     mutant(15, TILES, "coarse = _soften(torch.cat([kept, top + rest.log()], dim=-1)", "coarse = _soften(torch.cat([kept, kept[:, :1] - 1e6], dim=-1)",

@@ -323,6 +323,8 @@ def test_trap_27_more_apart_is_never_less_loss(name, kind):
     values = [loss_of(*identity(torch.tensor([[2.0 - apart, 0.0, 0.0, 0.0]])), target, name).total.item() for apart in (0.0, 0.1, 1.0, 10.0, 100.0, 1e4)]
     assert values == sorted(values)
     assert values[3] > values[2] > values[1] > values[0]
+    if name == "forward_kl":  # which knows no bound
+        assert values[5] > 50 * values[4] > 1000
 
 
 def test_trap_29_evaluation_and_training_are_on_one_scale():
@@ -341,6 +343,8 @@ def test_trap_30_positions_are_not_a_distribution():
     mask = torch.arange(6).expand(3, 6) < 4
     longer = loss_of(padded, Head(weight), Full(teacher), mask=mask)
     assert deep.total.item() == longer.total.item() == flat.total.item()
+    p, q = (softmax(side.detach().numpy(), axis=-1) for side in (teacher, hidden @ weight.T))
+    assert flat.total.item() == pytest.approx(rel_entr(p, q).sum())
 
 
 @pytest.mark.parametrize(("name", "temperature"), [(name, 0.5) for name in NAMES] + [("reverse_kl", 0.05)])

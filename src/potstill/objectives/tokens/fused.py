@@ -146,7 +146,8 @@ def _measure(plan: Plan, head: Head, logits: Tensor, answers: Any, rows: slice) 
         labelled = None if plan.labels is None else tiles.hard(tile, plan.labels[place])
         values = SOFT[type(answers)](tile, answers, inside, plan)
         sums[0] += torch.dot(values, weights)
-        tile.mul_((weights * plan.soft_weight)[:, None])
+        if plan.weights is not None or plan.soft_weight != 1:
+            tile.mul_((weights * plan.soft_weight)[:, None])
         if labelled is not None:
             values, gradient = labelled
             sums[1] += torch.dot(values, weights)
@@ -177,9 +178,11 @@ class _Gradients:
     """The gradients as they add up over chunks, in float32 at least, whatever the parts are in: halves would lose later chunks."""
 
     def __init__(self, head: Head, parts: Parts, wanted: tuple[bool, ...], wide: torch.dtype) -> None:
-        made = [torch.zeros_like(part, dtype=wide) if want and part is not None else None for part, want in zip(parts, wanted)]
+        begin = [torch.zeros_like, torch.empty_like if len(parts.hidden) else torch.zeros_like, *[torch.zeros_like] * 4]
+        made = [new(part, dtype=wide) if want and part is not None else None for new, part, want in zip(begin, parts, wanted)]
         self.head, self.wide, self.any = head, wide, any(wanted)
         self.hidden, self.weight, self.bias, self.down, self.up, self.scale = made
+        self.kept = 0  # what the weight's gradient is multiplied by before a chunk is added: the first writes it, zeros would cost a pass
         self.factor = parts.scale.to(wide)
 
     def add(self, rows: slice, hidden: Tensor, slope: Tensor) -> None:
@@ -188,7 +191,8 @@ class _Gradients:
             return
         scaled = hidden * self.factor
         if self.weight is not None:
-            self.weight.addmm_(slope.t(), scaled)
+            self.weight.addmm_(slope.t(), scaled, beta=self.kept)
+            self.kept = 1
         back = self._back(slope, hidden)  # before the scale
         of_bias = slope.sum(dim=0) if self.head.bias is not None and (self.bias is not None or self.scale is not None) else None
         if self.bias is not None and of_bias is not None:
