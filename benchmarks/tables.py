@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, Drawn] = {
     "multilabel-debtags": partial(students.classified, "Debian's programs by what they are for: any number of labels", "multilabel.py"),
     "llm-labels-*": llm.labels,
     "llm-bill": llm.bill,
+    "token_loss": llm.token_loss,
     "bundle": speed.bundle,
     "ngram": speed.ngram,
     "serving": server.served,

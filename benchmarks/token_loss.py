@@ -44,8 +44,14 @@ from potstill.objectives.tokens.targets import Hidden, Sparse
 
 HERE = Path(__file__).parent
 BETA = {"forward_kl": 0.0, "jsd": 0.5}
-TARGETS = {  # at most; of the upper end of the interval where it is time
-    "fused": {"memory": {"liger": 1 / 4, "trl full": 1 / 15}, "time": {0.5: {"liger": 0.5, "trl full": 0.5}, 0.0: {"liger": 0.85, "trl full": 1.05}}},
+TARGETS = {  # at most; of the upper end of the interval where it is time. Liger's hold for either of its settings
+    "fused": {
+        "memory": {"liger": 1 / 4, "liger as it comes": 1 / 4, "trl full": 1 / 15},
+        "time": {
+            0.5: {"liger": 0.5, "liger as it comes": 0.5, "trl full": 0.5},
+            0.0: {"liger": 0.85, "liger as it comes": 0.85, "trl full": 1.05},
+        },
+    },
     "sparse": {"memory": {"distillkit": 1 / 5}, "time": {0.5: {"distillkit": 0.5}, 0.0: {"distillkit": 0.75}}},
 }
 DISTANCE = 1e-5
@@ -285,7 +291,9 @@ def main() -> None:
                 line["targets"] = verdicts(group, line, masked)
                 print(json.dumps(line["targets"], indent=1), flush=True)
                 kept["lines"][f"{divergence}, {'half' if masked else 'none'} masked"] = line
-                kept |= {"machine": machine(1), "setting": vars(Setting("", 0.0)), "versions": versions(options.distillkit)}
+                shape_of_all = Setting("", 0.0)
+                kept |= {"machine": machine(1), "setting": vars(shape_of_all), "versions": versions(options.distillkit)}
+                kept["gradient_mib"] = shape_of_all.vocabulary * shape_of_all.width * 4 / 2**20
                 if not options.tiny:
                     out.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
