@@ -4,9 +4,9 @@
     python benchmarks/token_loss.py [--distillkit DIR] [--only fused | sparse] [--rounds 4] [--tiny]
 
 2,048 positions x 49,152 tokens x 576 wide, teacher and student of that shape, random; forward and backward from hidden states to the
-gradients of states and head. The full-logits peer is TRL's `generalized_jsd_loss` on logits of both models; the chunked ones are Liger's
-`LigerFusedLinearJSDLoss` (chunks of 256, not compiled; and as it comes: chunks of 1,024, compiled) and the loss of TRL's
-`DistillationTrainer`. Masked: the first half of the positions, a prompt say. Sparse: top-64 of the teacher and the rest as one token, which
+gradients of states and head. The full-logits peer is TRL's `generalized_jsd_loss` on logits of both models; the chunked one is
+Liger's `LigerFusedLinearJSDLoss` (chunks of 256, not compiled, which takes less memory; and as it comes: chunks of 1,024,
+compiled). Masked: the first half of the positions, a prompt say. Sparse: top-64 of the teacher and the rest as one token, which
 is DistillKit's `symmetric_uniform`, in chunks of 1,024 as its README has it, and whole.
 
 Time: all arms take turns in one process, `time.process_time`; ratios are of paired rounds. Memory: each arm in a process of its own that
@@ -123,14 +123,6 @@ def trl_full(given: Inputs) -> Step:
     return given.step(loss)
 
 
-def trl_chunked(given: Inputs) -> Step:
-    from trl.trainer.distillation_trainer import _chunked_divergence_loss
-
-    return given.step(
-        lambda: _chunked_divergence_loss(given.hidden[None], given.states[None], given.weight, given.teacher, given.mask[None], beta=given.beta)[0]
-    )
-
-
 def liger(given: Inputs, *, chunk_size: int = 256, compiled: bool = False) -> Step:
     from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
 
@@ -164,7 +156,6 @@ ARMS: dict[str, dict[str, Callable[[Inputs], Step]]] = {
         "trl full": trl_full,
         "liger": liger,
         "liger as it comes": lambda given: liger(given, chunk_size=1024, compiled=True),
-        "trl chunked": trl_chunked,
     },
     "sparse": {"ours": ours_sparse, "distillkit": distillkit, "distillkit whole": lambda given: distillkit(given, chunk_length=None)},
 }

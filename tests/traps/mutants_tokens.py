@@ -72,7 +72,7 @@ MUTANTS = [
     mutant(22, FUSED, "return back if back is None else back.addmm_(through, down)", "return back", "the_fused_head_leaves_nothing_out"),
     mutant(22, FUSED, "return heads.cap(target.head, heads.scores(target.head, chosen(target.states).to(out.dtype), out))",
            "return heads.scores(target.head, chosen(target.states).to(out.dtype), out)", "the_fused_head_leaves_nothing_out"),
-    mutant(23, FUSED, "step = max(1, min(size, plan.chunk_bytes //", "step = max(1, size, min(size, plan.chunk_bytes //",
+    mutant(23, FUSED, "step = max(1, min(size, CHUNK_ROWS.get(device.type, size), plan.chunk_bytes //", "step = max(1, size, min(size, CHUNK_ROWS.get(device.type, size), plan.chunk_bytes //",
            "a_batch_of_any_rank_is_cut_into_chunks"),
     mutant(24, FUSED, "for start in range(0, size, step):", "for start in range(0, size - step + 1, step):", "a_ragged_last_chunk_counts"),
     mutant(25, DIVERGENCES, "value = vecdot(share, told.sub_(own))", "value = -vecdot(share, own)", "a_distribution_is_at_no_distance_from_itself"),

@@ -21,7 +21,8 @@ from .heads import Head
 from .positions import taken
 from .targets import Full, Hidden, Sampled, Sparse, Target
 
-CHUNK_BYTES = 48 << 20  # of logits, the student's and the teacher's together, that stand in memory at a time
+CHUNK_BYTES = 96 << 20  # of logits, the student's and the teacher's together, that stand in memory at a time
+CHUNK_ROWS = {"cpu": 256}  # at most. Measured at 49,152 tokens: products take 8 % less time than with 128 rows, no less with 512
 TILE_BYTES = {"cpu": 1 << 20}  # of one side's logits: about a second-level cache. Measured: 4 to 16 rows of 49,152 are alike, 64 slower
 
 
@@ -96,7 +97,7 @@ def run(plan: Plan, parts: Parts, wanted: tuple[bool, ...]) -> tuple[tuple[Tenso
     gradients = _Gradients(head, parts, wanted, dtype)
     size = len(parts.hidden)
     teacher = plan.target.head.vocabulary if isinstance(plan.target, Hidden) else plan.target.logits.shape[1] if isinstance(plan.target, Full) else 0
-    step = max(1, min(size, plan.chunk_bytes // ((head.vocabulary + teacher) * dtype.itemsize)))
+    step = max(1, min(size, CHUNK_ROWS.get(device.type, size), plan.chunk_bytes // ((head.vocabulary + teacher) * dtype.itemsize)))
     logits, told = (torch.empty(step, columns, dtype=dtype, device=device) for columns in (head.vocabulary, teacher))
     for start in range(0, size, step):
         rows = slice(start, min(start + step, size))
