@@ -61,7 +61,7 @@ def token_loss(
     """
     divergence = divergence or forward_kl()
     if target is not None:
-        tiles.check(target, divergence, kd_temperature)
+        tiles.check(target, head.vocabulary, divergence, kd_temperature)
     if target is None and labels is None:
         raise UserError("nothing to learn from", place="token loss", remedy="give a target, or labels, or both")
     if hidden.shape[-1] != head.width:

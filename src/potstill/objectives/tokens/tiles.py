@@ -23,8 +23,8 @@ REFUSALS: Mapping[type, tuple[frozenset[str], str]] = {
 }  # fmt: skip
 
 
-def check(target: Target, divergence: Divergence, temperature: float) -> None:
-    """Raise :class:`UserError` for a divergence that can't be had from such a target."""
+def check(target: Target, vocabulary: int, divergence: Divergence, temperature: float) -> None:
+    """Raise :class:`UserError` for a divergence that can't be had from such a target, and for ids that the student lacks."""
     place = "token loss"
     if not 0 < temperature < float("inf"):
         raise UserError(f"kd_temperature is {temperature}", place=place, remedy="give a number over 0")
@@ -34,6 +34,11 @@ def check(target: Target, divergence: Divergence, temperature: float) -> None:
     if isinstance(target, Sampled) and temperature != 1:
         words = f"kd_temperature {temperature} with tokens that were drawn at temperature 1"
         raise UserError(words, place=place, remedy="take kd_temperature 1, or keep the top of the distribution (Sparse)")
+    if isinstance(target, Sparse | Sampled) and target.ids.numel():
+        least, most = (int(end) for end in target.ids.aminmax())
+        if not 0 <= least <= most < vocabulary:
+            remedy = "teacher and student must share a tokenizer; the id of an empty slot is any within"
+            raise UserError(f"the teacher's ids go from {least} to {most}, the student has {vocabulary} tokens", place=place, remedy=remedy)
 
 
 def dense(own: Tensor, told: Tensor, divergence: Divergence, temperature: float) -> Tensor:
