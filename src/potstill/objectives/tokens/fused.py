@@ -96,7 +96,7 @@ def run(plan: Plan, parts: Parts, wanted: tuple[bool, ...]) -> tuple[tuple[Tenso
     soft, hard = (torch.zeros((), dtype=dtype, device=device) for _ in range(2))
     gradients = _Gradients(head, parts, wanted, dtype)
     size = len(parts.hidden)
-    teacher = plan.target.head.vocabulary if isinstance(plan.target, Hidden) else plan.target.logits.shape[1] if isinstance(plan.target, Full) else 0
+    teacher = _columns(plan.target)
     step = max(1, min(size, CHUNK_ROWS.get(device.type, size), plan.chunk_bytes // ((head.vocabulary + teacher) * dtype.itemsize)))
     logits, told = (torch.empty(step, columns, dtype=dtype, device=device) for columns in (head.vocabulary, teacher))
     for start in range(0, size, step):
@@ -109,6 +109,16 @@ def run(plan: Plan, parts: Parts, wanted: tuple[bool, ...]) -> tuple[tuple[Tenso
         hard += of_hard
         gradients.add(rows, hidden, chunk)
     return (soft, hard), gradients.done()
+
+
+def _columns(target: Target | None) -> int:
+    """Return how wide the teacher's logits are, 0 where there are none."""
+    match target:
+        case Full():
+            return target.logits.shape[1]
+        case Hidden():
+            return target.head.vocabulary
+    return 0
 
 
 def _answers(plan: Plan, rows: slice, out: Tensor) -> Any:
