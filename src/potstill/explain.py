@@ -35,11 +35,12 @@ def why(run: Path, row_id: str) -> dict[str, Any]:
     said = [_said(name, table, row["id"]) for name, table in _predictions(run).items()] if row["split"] == "test" else []
     answers = [answer for answer in said if answer is not None]
     sides = _sides(answers, report)
-    keys = _keys(row)
+    keys = _keys(run, row)
     notes = [] if answers else [f"a row of {row['split']}: predictions are kept for test rows"]
     notes += [] if keys else ["the label store of this machine holds no answer to it"]
     return {
-        "row": row, "duplicates": _duplicates(data, row), "suspects": _suspects(run, row), "dropped": None, "answers": answers, "keys": keys,
+        "row": row, "duplicates": _duplicates(data, row), "suspects": _suspects(run, row), "instructions": _instructions(run, row), "dropped": None,
+        "answers": answers, "keys": keys,
         "sides": sides, "notes": [*notes, *sides.values()],
     }  # fmt: skip
 
@@ -74,7 +75,7 @@ def _rows(data: Path, run: Path) -> Iterator[dict[str, Any]]:
 
 def _dropped(data: Path, wanted: str, run: Path) -> dict[str, Any]:
     """Return the life of a row that did not come far. Raises UserError where there was none at all."""
-    base: dict[str, Any] = {"duplicates": [], "suspects": [], "dropped": None, "answers": [], "keys": [], "sides": {}, "notes": []}
+    base: dict[str, Any] = {"duplicates": [], "suspects": [], "instructions": [], "dropped": None, "answers": [], "keys": [], "sides": {}, "notes": []}
     for row in _lines(data / "dropped.jsonl"):
         if row["place"] == wanted:
             return {
@@ -99,15 +100,29 @@ def _suspects(run: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [line for line in _lines(run / "suspects.jsonl") if row["id"] in (line["id"], line.get("twin"))]
 
 
-def _keys(row: Mapping[str, Any]) -> list[dict[str, str]]:
+def _instructions(run: Path, row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return why a row seems to talk to a language model: each rule that found something, and where."""
+    return [sign for line in _lines(run / "instructions.jsonl") if line["id"] == row["id"] for sign in line["signs"]]
+
+
+def _requests(run: Path, row: Mapping[str, Any]) -> list[bytes]:
+    """Return how the teachers are asked about a row: a model is asked the fields, a recording the id, an endpoint what may be sent of the fields."""
+    found = [storage.canonical(row["fields"]), str(row["id"]).encode()]
+    teacher = lookup.load("potstill.recipe:load")(run / "recipe.yaml").teacher if (run / "recipe.yaml").is_file() else None
+    if getattr(teacher, "kind", None) == "endpoint":
+        labels = storage.read_json(run / "report.json")["data"]["labels"]
+        found.append(lookup.load("potstill.teachers.endpoint.teacher:request_of")(teacher, labels, row["fields"]))
+    return list(dict.fromkeys(found))
+
+
+def _keys(run: Path, row: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the keys under which the label store holds answers to a row, one a teacher that was ever asked about it."""
     root = storage.home() / "labels"
     if not root.is_dir():
         return []
     key_of = lookup.load("potstill.labels.store:key_of")
     teachers = {line["identity"]: line["teacher"] for line in lookup.load("potstill.labels.admin:ls")(root)}
-    # A model is asked the fields, a recording the id: see Teacher.request.
-    requests = (storage.canonical(row["fields"]), str(row["id"]).encode())
+    requests = _requests(run, row)
     keys = {key_of(identity, request): (identity, name) for identity, name in teachers.items() for request in requests}
     with lookup.load("potstill.labels.store:LabelStore")(root) as store:
         held = {key: found for want in ("logprobs", "logodds") for key, found in store.index.locate(list(keys), want).items()}

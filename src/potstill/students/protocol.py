@@ -49,6 +49,7 @@ class LoopStudent(Protocol):
     kind: str
     learns: Literal["loop"]
     head: Head
+    spec: dict[str, Any]  # of its preprocessing
     preprocess: Preprocess
     hidden_layers: int  # the last layer in Output.hidden; 0: it has no hidden states to teach
     width: int  # of its hidden states
@@ -83,6 +84,7 @@ class FitStudent(Protocol):
     kind: str
     learns: Literal["fit"]
     head: Head
+    spec: dict[str, Any]  # of its preprocessing
     preprocess: Preprocess
     hidden_layers: int  # 0: it has no hidden states to teach
     width: int  # 0
