@@ -111,7 +111,7 @@ def build(
     if replace:
         redactor = Redactor.plain(replace)
         rows = [changed(row, fields=redactor.fields(row.fields)) for row in rows]
-    student: AnyStudent = look_up(f"{_kind(spec.kind).module}:build")(spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows)
+    student = look_up(f"{_kind(spec.kind).module}:build")(spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows)
     if replace:
         student.spec["replace"] = [dict(rule) for rule in replace]
     return _reading(student, source or Path())
@@ -119,15 +119,15 @@ def build(
 
 def load(folder: Path) -> AnyStudent:
     """Return the student that was saved to ``folder``; raises BundleError where there is none."""
-    student: AnyStudent = look_up(f"{_kind(read(folder)['kind'], str(folder)).module}:load")(folder)
-    return _reading(student, folder)
+    return _reading(look_up(f"{_kind(read(folder)['kind'], str(folder)).module}:load")(folder), folder)
 
 
-def _reading(student: AnyStudent, folder: Path) -> AnyStudent:
-    """Return the student, its preprocessing over replaced texts where its spec says so; all kinds alike, so none can forget it."""
+def _reading(student: Any, folder: Path) -> AnyStudent:
+    """Return the student, its preprocessing over replaced texts where its ``spec`` says so; all kinds alike, so none can forget it."""
     if student.spec.get("replace"):
         student.preprocess = look_up("potstill.serving.preprocess:replaced")(student.preprocess, student.spec, folder)
-    return student
+    made: AnyStudent = student
+    return made
 
 
 def _kind(name: str, place: str = "students.kind") -> Kind:

@@ -49,7 +49,6 @@ class LoopStudent(Protocol):
     kind: str
     learns: Literal["loop"]
     head: Head
-    spec: dict[str, Any]  # of its preprocessing
     preprocess: Preprocess
     hidden_layers: int  # the last layer in Output.hidden; 0: it has no hidden states to teach
     width: int  # of its hidden states
@@ -84,7 +83,6 @@ class FitStudent(Protocol):
     kind: str
     learns: Literal["fit"]
     head: Head
-    spec: dict[str, Any]  # of its preprocessing
     preprocess: Preprocess
     hidden_layers: int  # 0: it has no hidden states to teach
     width: int  # 0
