@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from . import lookup, storage
-from .errors import UserError
+from .errors import TeacherError, UserError
 
 SPLITS = ("test", "train", "validation", "calibration", "unlabeled")
 SHORTEST = 4  # characters of an id that may stand for the whole
@@ -108,10 +110,11 @@ def _instructions(run: Path, row: Mapping[str, Any]) -> list[dict[str, str]]:
 def _requests(run: Path, row: Mapping[str, Any]) -> list[bytes]:
     """Return how the teachers are asked about a row: a model is asked the fields, a recording the id, an endpoint what may be sent of the fields."""
     found = [storage.canonical(row["fields"]), str(row["id"]).encode()]
-    teacher = lookup.load("potstill.recipe:load")(run / "recipe.yaml").teacher if (run / "recipe.yaml").is_file() else None
-    if getattr(teacher, "kind", None) == "endpoint":
-        labels = storage.read_json(run / "report.json")["data"]["labels"]
-        found.append(lookup.load("potstill.teachers.endpoint.teacher:request_of")(teacher, labels, row["fields"]))
+    section = yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["teacher"] if (run / "recipe.yaml").is_file() else {}
+    if section.get("kind") == "endpoint":
+        teacher, labels = lookup.load("potstill.teachers.build:read")(section), storage.read_json(run / "report.json")["data"]["labels"]
+        with contextlib.suppress(TeacherError):  # the key of replacements is not here: rows in which nothing is replaced are found all the same
+            found.append(lookup.load("potstill.teachers.endpoint.teacher:request_of")(teacher, labels, row["fields"]))
     return list(dict.fromkeys(found))
 
 
