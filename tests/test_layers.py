@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "potstill"
-WORDS = {"errors", "records", "contracts", "storage", "cache", "lookup", "rng", "runlog"}
+WORDS = {"errors", "records", "contracts", "storage", "cache", "instructions", "lookup", "redact", "rng", "runlog"}
 MATHS = {"objectives", "evaluation.metrics", "evaluation.statistics", "training.schedules"}
 ARROWS = {  # from a stage's folder to a module of another: each of them argued for in ARCHITECTURE.md
     "training": {"students", "objectives"},

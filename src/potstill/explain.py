@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from . import lookup, storage
-from .errors import UserError
+from .errors import TeacherError, UserError
 
 SPLITS = ("test", "train", "validation", "calibration", "unlabeled")
 SHORTEST = 4  # characters of an id that may stand for the whole
@@ -35,11 +37,12 @@ def why(run: Path, row_id: str) -> dict[str, Any]:
     said = [_said(name, table, row["id"]) for name, table in _predictions(run).items()] if row["split"] == "test" else []
     answers = [answer for answer in said if answer is not None]
     sides = _sides(answers, report)
-    keys = _keys(row)
+    keys = _keys(run, row)
     notes = [] if answers else [f"a row of {row['split']}: predictions are kept for test rows"]
     notes += [] if keys else ["the label store of this machine holds no answer to it"]
     return {
-        "row": row, "duplicates": _duplicates(data, row), "suspects": _suspects(run, row), "dropped": None, "answers": answers, "keys": keys,
+        "row": row, "duplicates": _duplicates(data, row), "suspects": _suspects(run, row), "instructions": _instructions(run, row), "dropped": None,
+        "answers": answers, "keys": keys,
         "sides": sides, "notes": [*notes, *sides.values()],
     }  # fmt: skip
 
@@ -74,7 +77,7 @@ def _rows(data: Path, run: Path) -> Iterator[dict[str, Any]]:
 
 def _dropped(data: Path, wanted: str, run: Path) -> dict[str, Any]:
     """Return the life of a row that did not come far. Raises UserError where there was none at all."""
-    base: dict[str, Any] = {"duplicates": [], "suspects": [], "dropped": None, "answers": [], "keys": [], "sides": {}, "notes": []}
+    base: dict[str, Any] = {"duplicates": [], "suspects": [], "instructions": [], "dropped": None, "answers": [], "keys": [], "sides": {}, "notes": []}
     for row in _lines(data / "dropped.jsonl"):
         if row["place"] == wanted:
             return {
@@ -99,15 +102,30 @@ def _suspects(run: Path, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [line for line in _lines(run / "suspects.jsonl") if row["id"] in (line["id"], line.get("twin"))]
 
 
-def _keys(row: Mapping[str, Any]) -> list[dict[str, str]]:
+def _instructions(run: Path, row: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return why a row seems to talk to a language model: each rule that found something, and where."""
+    return [sign for line in _lines(run / "instructions.jsonl") if line["id"] == row["id"] for sign in line["signs"]]
+
+
+def _requests(run: Path, row: Mapping[str, Any]) -> list[bytes]:
+    """Return how the teachers are asked about a row: a model is asked the fields, a recording the id, an endpoint what may be sent of the fields."""
+    found = [storage.canonical(row["fields"]), str(row["id"]).encode()]
+    section = yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["teacher"] if (run / "recipe.yaml").is_file() else {}
+    if section.get("kind") == "endpoint":
+        teacher, labels = lookup.load("potstill.teachers.build:read")(section), storage.read_json(run / "report.json")["data"]["labels"]
+        with contextlib.suppress(TeacherError):  # the key of replacements is not here: rows in which nothing is replaced are found all the same
+            found.append(lookup.load("potstill.teachers.endpoint.teacher:request_of")(teacher, labels, row["fields"]))
+    return list(dict.fromkeys(found))
+
+
+def _keys(run: Path, row: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the keys under which the label store holds answers to a row, one a teacher that was ever asked about it."""
     root = storage.home() / "labels"
     if not root.is_dir():
         return []
     key_of = lookup.load("potstill.labels.store:key_of")
     teachers = {line["identity"]: line["teacher"] for line in lookup.load("potstill.labels.admin:ls")(root)}
-    # A model is asked the fields, a recording the id: see Teacher.request.
-    requests = (storage.canonical(row["fields"]), str(row["id"]).encode())
+    requests = _requests(run, row)
     keys = {key_of(identity, request): (identity, name) for identity, name in teachers.items() for request in requests}
     with lookup.load("potstill.labels.store:LabelStore")(root) as store:
         held = {key: found for want in ("logprobs", "logodds") for key, found in store.index.locate(list(keys), want).items()}

@@ -51,7 +51,7 @@ def distill(
 
 
 def _run(work: Workspace, until: Until | None) -> Run:
-    data = steps.prepare(work)  # read, cleaned, split, the test rows sealed
+    data = steps.prepare(work)  # read, cleaned, split, screened, the test rows sealed
     teaching = steps.adapt(work, data)  # the teacher, with a head for the task
     work.estimate = steps.agree(work, data, teaching)  # where its answers cost money: what all of them will, agreed to
     if until != "measure":

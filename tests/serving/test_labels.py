@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from potstill import storage
 from potstill.errors import BundleError
-from potstill.serving.predictor import SCHEMA, Predictor
+from potstill.serving.predictor import REPLACED, SCHEMA, SCHEMAS, Predictor
 from potstill.serving.stream import predict_lines
 from tests.serving.graphs import LABELS, artifact, logits
 
@@ -70,5 +70,5 @@ def test_a_spoilt_head_is_refused(tmp_path, head, words):
 
 
 def test_an_older_potstill_refuses_what_it_would_misread():
-    """Its schema was 1: an artifact of labels says 2."""
-    assert SCHEMA == 2
+    """Its schema was 1: an artifact of labels says 2, and one that reads replaced texts 3."""
+    assert (SCHEMA, REPLACED, SCHEMAS["labels"]) == (3, 3, 2)

@@ -102,7 +102,7 @@ def serve(
     if traffic is not None:
         kept = lookup.load("potstill.monitoring.traffic:open_log")(
             traffic, share=traffic_sample, inputs=traffic_inputs, days=traffic_days, megabytes=traffic_mb,
-            rules=lookup.load("potstill.monitoring.redact:rules_from")(traffic_redact or ()),
+            rules=lookup.load("potstill.redact:rules_from")(traffic_redact or ()),
             key=lookup.load("potstill.serving.settings:key_of")(traffic_key_env) if traffic_key_env else None,
             tell=lambda why: say(f"traffic is not kept: {why}"),
         )  # fmt: skip

@@ -81,6 +81,7 @@ def baseline(found: Mapping[str, Any]) -> str:
     lines = [f"teacher: {teacher.get('name')}" + (f", {teacher['parameters']:,} parameters" if teacher.get("parameters") else "")
              + (f", {size:,.1f} MB" if size else "")]  # fmt: skip
     lines += ["", f"on {found['data']['validation']:,} validation rows:", grid(rows)] if rows else ["there is no gold to measure it by"]
+    lines += [line for line in (_talking(found.get("instructions")), _replaced(found.get("privacy"))) if line]
     if needed := found.get("rows_needed_assumed"):
         lines += ["", "test rows that a verdict takes when the student is as good as the teacher, by the share of rows (assumed) on which one of the"]
         lines += [f"two is right and the other wrong; there are {found['data']['test']:,}:"]
@@ -90,6 +91,23 @@ def baseline(found: Mapping[str, Any]) -> str:
         lines += ["fill in the labels and name the file under data.test; they leave the pool by themselves"]
         lines += [f"the pool has no more; {wanted['missing'] - wanted['rows']:,} rows are still missing"] if wanted["missing"] > wanted["rows"] else []
     return "\n".join(lines)
+
+
+def _talking(found: Mapping[str, Any] | None) -> str:
+    """Return how many rows talk to a language model, with one of them."""
+    if not found or not found["flagged"]:
+        return ""
+    one = found["examples"][0]
+    left = f"; {found['dropped']:,} are left out" if found["mode"] == "drop" else ""
+    return f"\n{found['flagged']:,} of {found['rows']:,} rows talk to a language model, or seem to{left}; {one['place']}: {one['rule']}: {one['found']}"
+
+
+def _replaced(found: Mapping[str, Any] | None) -> str:
+    """Return what is replaced before rows are sent."""
+    if not found:
+        return ""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found["replaced"].items()) or "nothing"
+    return f"\nreplaced before rows are sent: {kinds}, in {found['changed']:,} of {found['rows']:,} rows"
 
 
 def main_metric(report: Mapping[str, Any]) -> str:
@@ -190,6 +208,7 @@ def life(found: Mapping[str, Any]) -> str:
     if found.get("dropped"):
         lines.append(f"  dropped: {found['dropped']['reason']}")
     lines += [f"  {_suspect(line)}" for line in found.get("suspects") or ()]
+    lines += [f"  talks to a language model, or seems to: {sign['rule']}: {sign['found']}" for sign in found.get("instructions") or ()]
     lines += [f"  answer of {held['teacher']} ({held['identity'][:12]}) in the store: {held['key']}" for held in found.get("keys") or ()]
     if answers := found.get("answers"):
         lines += ["", grid(answers)]

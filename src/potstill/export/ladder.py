@@ -15,7 +15,7 @@ from .. import storage
 from ..errors import PotstillError
 from ..records import Artifact, Field
 from ..runlog import RunLog
-from ..serving.predictor import DESCRIPTION, SCHEMAS, Predictor
+from ..serving.predictor import DESCRIPTION, REPLACED, SCHEMAS, Predictor
 from ..students.protocol import AnyStudent
 from .int8 import Int8, by_harm, to_int8, watch
 from .parity import Parity, parity, probes
@@ -158,7 +158,8 @@ def _write(student: AnyStudent, folder: Path, graph: onnx.ModelProto, precision:
     spec = student.preprocess_spec()
     others = [folder / name for name in (MODEL, spec.get("file")) if name]
     described = {
-        "schema": SCHEMAS[student.head.kind], "format": "onnx", "model": MODEL, "precision": precision, "student": student.kind,
+        "schema": REPLACED if spec.get("replace") else SCHEMAS[student.head.kind],
+        "format": "onnx", "model": MODEL, "precision": precision, "student": student.kind,
         "parameters": student.parameters, "preprocess": spec, "head": {"kind": student.head.kind, "labels": list(student.head.labels)}, "temperature": 1.0,
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": storage.sha256_file(path)} for path in others},
     }  # fmt: skip

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ..redact import Redactor, Rule
 from .database import INSERT, clear, connect
-from .redact import Redactor, Rule
 
 MOST_ROWS, MOST_CHARS = 20_000, 32_000_000  # that may wait to be written; what comes on top is not kept, and counted
 COMMIT_S = 0.25  # how long rows are gathered for one transaction: with the time to write them, a kill loses less than a second

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .base import Finding, OutputLicense, Section, Text, one, refuse
+from .privacy import Privacy, key_name
 
 Whole = Annotated[int, Field(ge=1)]
 Price = Annotated[float, Field(ge=0)]
@@ -20,12 +21,6 @@ Seconds = Annotated[float, Field(gt=0)]
 LOCAL_NAMES = ("localhost",)
 FIELDS = ("text", "text_pair")  # what a prompt may show of a row
 GIVEN = (*FIELDS, "labels")  # what a prompt may name without declaring it
-
-
-def _key(value: Any) -> Any:
-    if value is not None and not (isinstance(value, str) and re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", value)):
-        one("a key is named, never written into a recipe", "put it into an environment variable and name that: api_key: env:MY_KEY")
-    return value
 
 
 def is_loopback(host: str) -> bool:
@@ -73,6 +68,8 @@ class Prompt(Section):
     variables: dict[Text, Text] = {}  # what {{name}} stands for, beside {{text}}, {{text_pair}} and {{labels}}
     shots: Annotated[int, Field(ge=0, le=100)] = 0  # training rows with their gold label, as examples
     seed: Annotated[int, Field(ge=0)] = 0  # by which they are drawn
+    # what keeps a row from putting an answer into the model's mouth: the labels' words are left out of rows that talk to a model; of all rows
+    guard: Literal["none", "flagged", "all"] = "flagged"
     delimiter: Literal["tags", "line"] | None = None  # how a row's text is set apart; null: tags in a chat, a line of its own in a completion
 
     @model_validator(mode="after")
@@ -106,7 +103,7 @@ class EndpointTeacher(Section):
     kind: Literal["endpoint"] = "endpoint"
     url: Annotated[Text, AfterValidator(_url)]  # the base: http://127.0.0.1:8000/v1
     model: Text  # as the server calls it
-    api_key: Annotated[str | None, BeforeValidator(_key)] = None  # env:NAME
+    api_key: Annotated[str | None, BeforeValidator(key_name)] = None  # env:NAME
     private_hosts: list[Text] = []  # hosts inside your network that may be asked; they may be without https
     api: Literal["chat", "completion"] = "chat"
     prompt: Prompt = Prompt()
@@ -121,6 +118,7 @@ class EndpointTeacher(Section):
     sampling_temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     seed: Annotated[int, Field(ge=0)] = 0
     body: dict[Text, Any] = {}  # more of the request, as the server knows it; null takes a key out
+    privacy: Privacy | None = None  # what may name a person, replaced before it is sent; null: rows are sent as they are
     version: Text = "1"  # raise it when the server would answer otherwise under the same name
     concurrency: Annotated[int, Field(ge=1, le=256)] = 4  # calls at once
     requests_per_minute: Seconds | None = None

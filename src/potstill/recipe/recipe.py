@@ -13,6 +13,7 @@ from ..lookup import did_you_mean
 from .augment import USES_MODEL, AnyAugmentation
 from .base import Finding, Section, Slug, refuse
 from .data import Data
+from .endpoint import is_loopback
 from .export import Export
 from .objectives import DEFAULT, INNER, Objective
 from .requirement import MANY_METRICS, METRICS, Requirement
@@ -39,6 +40,7 @@ class Recipe(Section):
     rounds: Rounds = Rounds()
     # labels worth a second look: named; left out, with what that was worth; left out where the teacher, asked again, says otherwise; not looked for
     suspects: Literal["report", "drop", "ask", "ignore"] = "report"
+    instructions: Literal["report", "drop", "ignore"] | None = None  # rows that talk to a language model; null: report where one behind a server is asked
     requirement: Requirement | None = None
     export: Export = Export()
     training: Training = Training()
@@ -66,6 +68,17 @@ class Recipe(Section):
         refuse(self._findings())
         return self
 
+    @property
+    def replace(self) -> list[dict[str, str]]:
+        """The rules by which students read all texts; none where they read them as they are."""
+        privacy = getattr(self.teacher, "privacy", None)
+        return privacy.redactor(None).as_json() if privacy is not None and privacy.students else []
+
+    @property
+    def looks_for_instructions(self) -> str:
+        """``instructions``, with its default for this teacher filled in."""
+        return self.instructions or ("report" if self.teacher.kind == "endpoint" else "ignore")
+
     def objectives_of(self, student: Any) -> Sequence[Any]:
         """Return the terms that ``student`` is asked to learn by: its own, else the recipe's, else the default."""
         return student.objectives or self.objectives or list(DEFAULT)
@@ -82,6 +95,8 @@ class Recipe(Section):
             found.append("data.limit.unlabeled has no effect: there is no data.unlabeled")
         if self.robustness.ask_teacher and isinstance(self.teacher, RecordedTeacher):
             found.append("robustness.ask_teacher has no effect: a recorded teacher can't be asked about changed texts")
+        if self.teacher.kind == "endpoint" and self.teacher.privacy is None and not is_loopback(self.teacher.host):
+            found.append(f"all rows go to {self.teacher.host} as they are: teacher.privacy replaces addresses and numbers of people in them")
         if self.requirement is None:
             found.append("there is no requirement, so there will be no verdict, only figures")
         return found

@@ -87,9 +87,11 @@ def data(view: View) -> Html | None:
         "labels missing": "; ".join(f"{split}: {', '.join(labels)}" for split, labels in (found.get("missing_labels") or {}).items()) or None,
         "made by augmentation": _augmented(found.get("augmented")),
         "labels worth a second look": _suspects(view.metric, found.get("suspects")),
+        "rows that talk to a model": _instructions(found.get("instructions")),
+        "replaced before rows were sent": _privacy(found.get("privacy")),
         "looks at the test rows": f"{reads}" + (": each costs confidence" if reads and reads > 1 else "") if reads is not None else None,
     })  # fmt: skip
-    return section("data", "Data", table("Rows by use", columns, rows), told, _labels(found), _sources(found))
+    return section("data", "Data", table("Rows by use", columns, rows), told, _labels(found), _talking(found.get("instructions")), _sources(found))
 
 
 def _imbalance(found: Mapping[str, Any] | None) -> str | None:
@@ -137,6 +139,37 @@ def _suspects(metric: str, found: Mapping[str, Any] | None) -> str | None:
             + (f": {words.gain(metric, worth)} on validation for the first student" if worth else ", there was none")
         )
     return "; ".join(told) + "; suspects.jsonl names them, `potstill why` shows one"
+
+
+def _instructions(found: Mapping[str, Any] | None) -> str | None:
+    """Return how many rows talk to a language model, or seem to, and what became of them."""
+    if not found:
+        return None
+    if not found["flagged"]:
+        return f"none of {found['rows']:,} looks as if it did"
+    told = f"{found['flagged']:,} of {found['rows']:,}, or seem to ({_reasons(found['by_split'])}): {_reasons(found['by_rule'])}"
+    left = f"; left out of what is learnt from: {words.rows_of(found['dropped'])}" if found["mode"] == "drop" else "; learnt from like any"
+    return f"{told}{left}; instructions.jsonl lists them, `potstill why` shows one"
+
+
+def _privacy(found: Mapping[str, Any] | None) -> str | None:
+    """Return what was replaced before rows went to the teacher, and who reads texts so."""
+    if not found:
+        return None
+    kinds = _reasons(found["replaced"]) or "nothing was found"
+    students = "students learn from, and read, texts in which the same is replaced" if found["students"] else "students read texts as they are"
+    return f"{kinds}; in {found['changed']:,} of {found['rows']:,} rows; looked for: {', '.join(found['looked_for'])}; {students}"
+
+
+def _talking(found: Mapping[str, Any] | None) -> Html | None:
+    """Return some of the rows that talk to a model, with the reason of each."""
+    rows = [[line["place"], line["split"], line["rule"], line["found"]] for line in (found or {}).get("examples") or ()]
+    columns = [Column("Row"), Column("For"), Column("Why"), Column("Where")]
+    return (
+        details(f"Rows that talk to a model ({len(rows)} of {found['flagged']:,})", table("Rows that talk to a model", columns, rows))
+        if found and rows
+        else None
+    )
 
 
 def _reasons(found: Mapping[str, int]) -> str:

@@ -5,6 +5,7 @@ Training, export and serving build the same preprocessing from the same spec, so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tokenizers import Tokenizer
 from ..errors import BundleError, DataError
 from ..lookup import did_you_mean
 from ..records import Field
+from ..redact import Redactor
 from . import hashing
 
 Item = Mapping[str, np.ndarray]  # one row's arrays by input name, each *Shape:* (length,): ids int64, weights float32
@@ -42,7 +44,7 @@ class Preprocess(Protocol):
 
 
 def build(spec: Mapping[str, Any], folder: Path) -> Preprocess:
-    """Return the preprocessing that ``spec`` describes; files that it names are in ``folder``.
+    """Return the preprocessing that ``spec`` describes; files that it names are in ``folder``. ``replace``: see :class:`Replaced`.
 
     Raises :class:`BundleError` for a kind, version or key that this potstill lacks, and for a file that can't be read.
     """
@@ -53,9 +55,44 @@ def build(spec: Mapping[str, Any], folder: Path) -> Preprocess:
     if kind not in kinds:
         raise BundleError(f"unknown preprocessing '{kind}'", place=str(folder), remedy=did_you_mean(kind, kinds))
     try:
-        return kinds[kind](spec, folder)
+        return replaced(kinds[kind](spec, folder), spec, folder)
     except KeyError as error:
         raise BundleError(f"the preprocessing has no {error}", place=str(folder), remedy="write the artifact again") from error
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """Another preprocessing, over texts in which what names a person was replaced: in training and where it answers alike.
+
+    Spec: ``replace``, a list of rules as :class:`potstill.redact.Rule` reads them. No key is needed: a word stands for its kind.
+    """
+
+    of: Preprocess
+    redactor: Redactor
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.of.inputs
+
+    def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
+        return self.of.encode([self.redactor.fields(row) for row in rows])
+
+    def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
+        return self.of.collate(items)
+
+    def length(self, item: Item) -> int:
+        return self.of.length(item)
+
+
+def replaced(of: Preprocess, spec: Mapping[str, Any], folder: Path) -> Preprocess:
+    """Return ``of`` as ``spec`` wants it: over replaced texts where it says ``replace``. Raises :class:`BundleError` for rules that are none."""
+    if not spec.get("replace"):
+        return of
+    try:
+        return Replaced(of, Redactor.plain(spec["replace"]))
+    except (KeyError, TypeError, AttributeError, re.error) as error:
+        remedy = "install a newer potstill, or write the artifact again"
+        raise BundleError(f"the rules by which texts are replaced can't be read: {error!r}", place=str(folder), remedy=remedy) from error
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ..cache import Stage
 from ..lookup import load
 from ..records import Example, Head, SealedSplit, Split
 from ..workspace import Workspace
+from .screen import screen
 
 FILES = ("train", "validation", "calibration", "test", "unlabeled")
 
@@ -51,7 +52,7 @@ def halves(rows: Sequence[Example]) -> tuple[tuple[Example, ...], tuple[Example,
 
 
 def prepare(work: Workspace) -> Data:
-    """Read the user's files; the stage is found again as long as their contents and the options stay.
+    """Read the user's files; the stage is found again as long as their contents and the options stay. Rows that talk to a model are looked for.
 
     Raises :class:`MissingExtraError` where a student's kind needs what is not installed: now, not after the teacher was asked.
     """
@@ -68,7 +69,7 @@ def prepare(work: Workspace) -> Data:
     found = load("potstill.dataset.prepare:load")(stage.folder)
     head = Head(work.task.head_kind, tuple(found.card["labels"]))
     data = Data(stage, found.train, found.validation, found.calibration, found.unlabeled, found.test, head, found.card)
-    return replace(data, elsewhere=_elsewhere(work, data))
+    return screen(work, replace(data, elsewhere=_elsewhere(work, data)))
 
 
 def _elsewhere(work: Workspace, data: Data) -> tuple[Example, ...]:

@@ -16,6 +16,7 @@ from ..workspace import Workspace
 from .data import Data
 from .decide import decisions, in_words
 from .judge import Candidate, Opened
+from .screen import hiding
 
 PROBE_ROWS = 20
 
@@ -90,10 +91,16 @@ def pack(work: Workspace, data: Data, chosen: Candidate, report: Mapping[str, An
     predictor = load("potstill.serving.predictor:Predictor").open(chosen.artifact.folder, threads=1)
     load("potstill.bundle.write:write")(
         folder, chosen.artifact, facts=_facts(work, chosen, report, predictor.fields), calibration=_calibration(chosen, report),
-        rows=[row.fields for row in data.validation.examples[:PROBE_ROWS]], fields=predictor.fields, labels=predictor.labels,
+        rows=_probes(work, data), fields=predictor.fields, labels=predictor.labels,
         predict=predictor.predict, decide=predictor.decide, made_from=manifest["facts"],
     )  # fmt: skip
     return folder
+
+
+def _probes(work: Workspace, data: Data) -> list[Mapping[str, Any]]:
+    """Return rows of validation for a bundle's probes. Where the recipe replaces what may name a person, they travel without it."""
+    rows, hidden = [row.fields for row in data.validation.examples[:PROBE_ROWS]], hiding(work)
+    return list(rows) if hidden is None else [hidden.fields(row) for row in rows]
 
 
 def _calibration(chosen: Candidate, report: Mapping[str, Any]) -> dict[str, Any]:

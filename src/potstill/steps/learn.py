@@ -16,6 +16,7 @@ from ..evaluation import statistics
 from ..lookup import load
 from ..recipe.students import reads_rows, unshaped
 from ..records import Artifact, Example, Want
+from ..redact import Redactor
 from ..workspace import Workspace
 from . import general as general_stage
 from .data import Data, fields
@@ -93,7 +94,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
         "metric": main_metric(work, data).name,
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
-        **({"read": storage.digest([e.id for e in lesson.rows])} if reads_rows(spec) else {}),
+        **({"read": storage.digest([e.id for e in lesson.rows])} if reads_rows(spec) else {}), **_replacing(work),
     }  # fmt: skip
 
     def make(folder: Path, scratch: Path) -> None:
@@ -120,12 +121,26 @@ def _trimmed(work: Workspace, data: Data, spec: Any, source: Path, lesson: Lesso
     at_most = spec.vocabulary if isinstance(spec.vocabulary, int) else None
 
     def make(folder: Path, scratch: Path) -> None:
-        found = load("potstill.students.vocabulary:trim")(source, folder / "model", [row.fields for row in lesson.rows], fields(data), at_most)
+        found = load("potstill.students.vocabulary:trim")(source, folder / "model", read_as(work, lesson.rows), fields(data), at_most)
         work.log.say(f"{spec.name}'s vocabulary: {found['after']:,} of {found['before']:,} tokens")
         storage.write_json(folder / "result.json", found)
 
-    inputs = {"source": storage.sha256_folder(source), "rows": [row.id for row in lesson.rows], **({"at_most": at_most} if at_most else {})}
+    inputs = {
+        "source": storage.sha256_folder(source), "rows": [row.id for row in lesson.rows], **({"at_most": at_most} if at_most else {}),
+        **_replacing(work),
+    }  # fmt: skip
     return work.cache.get(f"vocabulary.{spec.name}", inputs, make).folder / "model"
+
+
+def read_as(work: Workspace, rows: Sequence[Example]) -> list[Mapping[str, Any]]:
+    """Return the rows' fields as students read them."""
+    redactor = Redactor.plain(work.recipe.replace)
+    return [redactor.fields(row.fields) for row in rows] if work.recipe.replace else [row.fields for row in rows]
+
+
+def _replacing(work: Workspace) -> dict[str, Any]:
+    """Return what a student's fingerprint tells of the rules by which it reads; nothing where it reads texts as they are."""
+    return {"replace": work.recipe.replace} if work.recipe.replace else {}
 
 
 def control_terms(terms: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
@@ -188,7 +203,14 @@ class _Training:
         """``rows`` are learnt from; by those ``read``, the distilled arm's, both arms choose what a narrower student keeps."""
         work, data = self.work, self.data
         student = load("potstill.students.build:build")(
-            self._shape(), data.head, source=self.source, fields=fields(data), seed=self.seed, max_length=max_length(work, self.spec), rows=read
+            self._shape(),
+            data.head,
+            source=self.source,
+            fields=fields(data),
+            seed=self.seed,
+            max_length=max_length(work, self.spec),
+            rows=read,
+            replace=work.recipe.replace,
         )
         terms, left_out = self._terms(student, work.task.encode(rows, data.head))
         rows, taught = self._taught(rows, {want for term in terms for want in term.needs})

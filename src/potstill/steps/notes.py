@@ -38,6 +38,11 @@ def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
         lines.append(f"labels with fewer than {RARE} training rows each: {_some(rare)}")
     if shared := thresholds(found, found.candidates[0]).get("shared_threshold"):
         lines.append(f"too few validation rows for a threshold of their own, so they have the one that is best for all: {_some(shared)}")
+    if found.teaching.work.recipe.replace:
+        lines.append(
+            "students learnt from, and read, texts in which what may name a person is replaced: whoever loads one without potstill replaces it first, by "
+            "the rules under preprocess.replace of its student.json"
+        )
     if not found.data.has_gold:
         lines.append("there is no gold in validation and test: quality, control and retention can't be told, the verdict rests on fidelity")
     return lines

@@ -123,7 +123,14 @@ def _endpoint(work: Workspace, data: Data, spec: Any) -> Ready:
     known = Ready(spec, "", fields=fields(data), shots=shots)
     identity = load("potstill.teachers.build:opened")(known.told(), data.head).identity()
     shifted_by = {"none": [], "content_free": [], "validation": [row.id for row in data.validation]}[spec.calibration]
-    return replace(known, fingerprint=storage.digest(identity, spec.calibration, shifted_by, data.head.named))
+    return replace(known, fingerprint=storage.digest(identity, spec.calibration, shifted_by, data.head.named, *_shown(spec)))
+
+
+def _shown(spec: Any) -> list[Any]:
+    """Return what else a row is shown by: each request holds what came of it, so the identity does not. Nothing where all is as usual."""
+    guard = [] if spec.prompt.guard == "flagged" else [spec.prompt.guard]
+    redactor = load("potstill.teachers.endpoint.private:redactor")(spec)
+    return guard if redactor is None else [*guard, redactor.as_json(), redactor.digest("the key")]
 
 
 def _ensemble(work: Workspace, data: Data, spec: Any) -> Ready:

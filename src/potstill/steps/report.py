@@ -18,6 +18,7 @@ from .data import Data
 from .decide import certify
 from .evidence import Evidence
 from .judge import Candidate, Opened
+from .screen import instructions, replaced
 from .teach import Teaching, baseline_figures, main_metric
 
 SCHEMA = 1
@@ -59,7 +60,7 @@ def _compose(work: Workspace, found: Evidence, verdict: Any, before: Mapping[str
         "schema": SCHEMA, "potstill": __version__, "task": recipe.task, "name": recipe.name,
         "created": before["created"] if before.get("fingerprint") == fingerprint else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seeds": recipe.seeds, "machine": measured["machine"], "metric": main_metric(work, found.data).name,
-        "data": _data(found, opened), "teacher": models.teacher(work, found, measured),
+        "data": _data(work, found, opened), "teacher": models.teacher(work, found, measured),
         "students": [models.student(work, found, c, measured, verdict) for c in found.candidates],
         "baselines": models.baselines(work, found), "frontier": [], "comparisons": [], "robustness": _robustness(found),
         "requirement": recipe.requirement.model_dump(mode="json", exclude_none=True) if recipe.requirement else None,
@@ -74,14 +75,18 @@ def _compose(work: Workspace, found: Evidence, verdict: Any, before: Mapping[str
 
 def _options(recipe: Any) -> Any:
     """Return the recipe without the paths of its rows, which are known by their content."""
-    return recipe.model_dump(mode="json", by_alias=True, exclude={"data": True, "robustness": {"out_of_domain"}})
+    told = recipe.model_dump(mode="json", by_alias=True, exclude={"data": True, "robustness": {"out_of_domain"}})
+    for part, option in ((told, "instructions"), (told["teacher"], "privacy")):  # a recipe that does not use them has the fingerprint that it had
+        if part.get(option, "") is None:
+            del part[option]
+    return told
 
 
 def _robustness(found: Evidence) -> dict[str, Any]:
     return {key: value for key, value in found.robustness.read().items() if key != "models"}
 
 
-def _data(found: Evidence, opened: Opened) -> dict[str, Any]:
+def _data(work: Workspace, found: Evidence, opened: Opened) -> dict[str, Any]:
     card = found.data.card
     return {
         **card["counts"], "dropped": card["dropped"], "leaks": card["leaks"], "duplicates": card["duplicates"],
@@ -89,6 +94,7 @@ def _data(found: Evidence, opened: Opened) -> dict[str, Any]:
         "missing_labels": card["missing_labels"], "imbalance": notes.imbalance(card), "groups": card["groups"], "straddling_groups": card["straddling_groups"],
         "length": card["length"], "license": card["license"], "sources": card["sources"],
         "augmented": found.augmented.counts, "suspects": found.suspects or None,
+        "instructions": instructions(work, found.data, opened.rows), "privacy": replaced(work, found.data, opened.rows),
     }  # fmt: skip
 
 
@@ -141,7 +147,7 @@ def baseline(work: Workspace, data: Data, teaching: Teaching, standing: Stage) -
         "teacher": {"name": models.name_of(work.recipe.teacher), **standing.read()["facts"], "precision_probe": teaching.ready.probe},
         "validation": baseline_figures(work, data, standing) if data.has_gold else None,
         "data": data.card["counts"], "rows_needed_assumed": needed, "to_label": _to_label(work, data, (needed or {}).get(ASSUMED)),
-        "usage": asdict(work.usage),
+        "instructions": instructions(work, data), "privacy": replaced(work, data), "usage": asdict(work.usage),
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from ..records import Example, group_numbers
 from ..workspace import Workspace
 from .data import Data
 from .judge import Candidate, Opened
+from .screen import hiding
 from .teach import Teaching, floor, main_metric, save_arrays
 
 ELSEWHERE = "out_of_domain"
@@ -41,6 +42,7 @@ def robustness(work: Workspace, data: Data, teaching: Teaching, found: Sequence[
     inputs = {
         "test": opened.stage.fingerprint, "options": options.model_dump(mode="json", exclude={"out_of_domain"}), "metric": main_metric(work, data).name,
         "elsewhere": [[row.id, row.gold, row.group] for row in data.elsewhere], "unasked": unasked(work),
+        **({"hidden": hidden.as_json()} if (hidden := hiding(work)) else {}),
     }  # fmt: skip
     return work.cache.get("robustness", inputs, make)
 
@@ -118,7 +120,8 @@ class _Robustness:
         options, rows = self.work.recipe.robustness, self.opened.rows
         made = {i: changed(rows[i], name, seed=options.seed, typo_rate=options.typo_rate) for i in self.places.tolist()}
         kept = [i for i, row in made.items() if row.id != rows[i].id]
-        texts = [self.work.task.text(row)[:SHOWN] for i in kept[:1] for row in (rows[i], made[i])]
+        hide = hiding(self.work) or str
+        texts = [hide(self.work.task.text(row))[:SHOWN] for i in kept[:1] for row in (rows[i], made[i])]
         example = dict(zip(("before", "after"), texts)) or None
         return _Arm(name, tuple(made[i] for i in kept), np.array(kept, int), len(made) - len(kept), example)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ from ..errors import UserError
 from ..lookup import did_you_mean, require
 from ..lookup import load as look_up
 from ..records import Example, Head
+from ..redact import Redactor
 from .architectures import learning_rate
 from .folder import read
 
@@ -86,15 +88,19 @@ def options(spec: Any, source: Path | None = None) -> Defaults:
     if width and heads and getattr(spec, "heads", None) and getattr(spec, "source", None) != "scratch":
         width = spec.heads * width // heads  # heads are kept whole
     width = getattr(spec, "hidden", None) or width
-    return usual if width is None else replace(usual, learning_rate=learning_rate(int(width)))
+    return usual if width is None else changed(usual, learning_rate=learning_rate(int(width)))
 
 
-def build(spec: Any, head: Head, *, source: Path | None, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = ()) -> AnyStudent:
+def build(
+    spec: Any, head: Head, *, source: Path | None, fields: Sequence[str], seed: int, max_length: int, rows: Sequence[Example] = (),
+    replace: Sequence[Mapping[str, str]] = (),
+) -> AnyStudent:  # fmt: skip
     """Return a student as ``spec`` wants it, the same for the same seed.
 
     ``source``: folder of the model whose layers, embeddings or tokenizer it begins with; None for kinds that need none.
     ``fields``: what it reads of an example; ``max_length`` in tokens; ``rows``: those it will learn from, for kinds that look
-    at them first. Raises :class:`UserError` where a model is needed and there is none.
+    at them first; ``replace``: the rules by which it reads all texts, its user's too, see :class:`potstill.serving.preprocess.Replaced`.
+    Raises :class:`UserError` where a model is needed and there is none.
     """
     if source is None and _kind(spec.kind).from_model:
         raise UserError(
@@ -102,14 +108,26 @@ def build(spec: Any, head: Head, *, source: Path | None, fields: Sequence[str], 
             place="students.from",
             remedy="name a folder: from: PATH",
         )
-    student: AnyStudent = look_up(f"{_kind(spec.kind).module}:build")(spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows)
-    return student
+    if replace:
+        redactor = Redactor.plain(replace)
+        rows = [changed(row, fields=redactor.fields(row.fields)) for row in rows]
+    student = look_up(f"{_kind(spec.kind).module}:build")(spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows)
+    if replace:
+        student.spec["replace"] = [dict(rule) for rule in replace]
+    return _reading(student, source or Path())
 
 
 def load(folder: Path) -> AnyStudent:
     """Return the student that was saved to ``folder``; raises BundleError where there is none."""
-    student: AnyStudent = look_up(f"{_kind(read(folder)['kind'], str(folder)).module}:load")(folder)
-    return student
+    return _reading(look_up(f"{_kind(read(folder)['kind'], str(folder)).module}:load")(folder), folder)
+
+
+def _reading(student: Any, folder: Path) -> AnyStudent:
+    """Return the student, its preprocessing over replaced texts where its ``spec`` says so; all kinds alike, so none can forget it."""
+    if student.spec.get("replace"):
+        student.preprocess = look_up("potstill.serving.preprocess:replaced")(student.preprocess, student.spec, folder)
+    made: AnyStudent = student
+    return made
 
 
 def _kind(name: str, place: str = "students.kind") -> Kind:

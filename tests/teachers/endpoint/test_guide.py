@@ -17,9 +17,11 @@ def test_the_guides_recipe_loads_and_its_prompt_is_one(tmp_path):
     (tmp_path / "model" / "config.json").write_text("{}")
     for name in ("train", "more"):
         (tmp_path / f"{name}.jsonl").write_text('{"text": "hello", "label": "greeting"}\n')
-    (block,) = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    block, private = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     (tmp_path / "recipe.yaml").write_text(block)
     recipe = load(tmp_path / "recipe.yaml")
+    (tmp_path / "recipe.yaml").write_text(block.replace("teacher:\n", f"teacher:\n{private}"))
+    assert load(tmp_path / "recipe.yaml").teacher.privacy.students
     made = build(recipe.teacher, Head("classes", ("refund", "delivery")), shots=[({"text": "where is it"}, "delivery")])
     assert made.template.instruction == "Each message to our support has one of these intents: refund, delivery."
     assert made.way.body(made.template, made.shots, {"text": "give me my money"})["prompt"].endswith("Message: give me my money\nIntent:")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ... import rng, storage
 from ...errors import TeacherError
+from ...instructions import signs
 from ...lookup import did_you_mean
 from ...recipe.endpoint import FIELDS
 from ...records import Example
@@ -19,8 +21,17 @@ VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 CHAT = "Classify the text. Answer with one of these labels and nothing else: {{labels}}.\n---\n{{text}}"
 COMPLETION = "Each text has one of these labels: {{labels}}.\n---\nText: {{text}}\nLabel:"
 PAIR = {"chat": "\n{{text_pair}}", "completion": "\nSecond text: {{text_pair}}"}
-# What a row could close its delimiter by, or what a server may read as the end of a turn: the bracket that opens it becomes a harmless one.
-MARKS = re.compile(r"<(?=\s*/?\s*(?:text|s\s*>|\||｜|start_of_|end_of_|im_start|im_end|eos|bos))|\[(?=\s*/?\s*(?:INST|SYS))", re.IGNORECASE)
+# What a row could close its delimiter by, or what a server reads as a token of its template (it reads a completion's prompt, and a rendered
+# chat, with the special tokens in them): the bracket that opens it becomes a harmless one. Vocabularies differ, so any word in such brackets counts:
+# <s>, </s>, <bos>, <start_of_turn>, <<SYS>>, <|im_end|>, <｜User｜>, <think>, <0x0A>, [INST], [TOOL_CALLS], [gMASK]. Not [MASK], which ends nothing,
+# nor the words that stand for what was replaced (redact.HELD).
+MARKS = re.compile(
+    r"<(?=\s*/?\s*(?:(?i:text|s\s*>|start_of_|end_of_|im_start|im_end|eos|bos)|\||｜))"
+    r"|<(?![A-Za-z][\w-]{0,31}:[0-9a-f]{6}>)(?=<?/?[^\s<>]{1,64}>)"
+    r"|\[(?=\s*/?\s*(?i:INST|SYS))|\[(?=/?(?:(?!MASK\])[A-Z][A-Z0-9_]{1,40}|[gs]MASK)\])"
+)
+LEFT_OUT = "\u2026"  # an ellipsis for a label's word
+LONG = 4  # letters of a word that is found at the beginning of another, too
 HARMLESS = {"<": "‹", "[": "("}
 
 
@@ -114,6 +125,35 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 def harmless(value: str) -> str:
     """Return a row's text without what could end its delimiter or a turn, and without halves of characters."""
     return MARKS.sub(lambda found: HARMLESS[found[0]], value.encode("utf-8", "replace").decode())
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What keeps a row from putting an answer into the model's mouth: the labels' words are left out of it, so that whichever of them an
+    instruction asks for, the model reads the same.
+
+    ``where``: of no row, of those that talk to a language model (:mod:`potstill.instructions`), of all.
+    """
+
+    where: str  # none | flagged | all
+    words: tuple[str, ...]
+
+    def __call__(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Return a row's fields as they are said."""
+        if self.where == "none" or (self.where == "flagged" and not signs("\n".join(fields.values()))):
+            return dict(fields)
+        return {name: self.pattern.sub(LEFT_OUT, value) for name, value in fields.items()}
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Finds the words in capitals, too, the longest first; where a script parts words by spaces it is the beginning of one: negative, negatively. A
+        short word must be the whole one, or every `no` would go from `nobody`."""
+        known = sorted(set(self.words), key=lambda word: (-len(word), word))
+        kinds = {
+            r"(?<!\w)(?:{})+": [word for word in known if word.isascii() and len(word) >= LONG],
+            r"(?<!\w)(?:{})(?!\w)": [word for word in known if word.isascii() and len(word) < LONG], r"(?:{})": [word for word in known if not word.isascii()],
+        }  # fmt: skip
+        return re.compile("|".join(form.format("|".join(map(re.escape, words))) for form, words in kinds.items() if words), re.IGNORECASE)
 
 
 def _tags(name: str, value: str) -> str:

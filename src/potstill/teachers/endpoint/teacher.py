@@ -14,12 +14,14 @@ from ...contracts import Post
 from ...errors import TeacherError
 from ...recipe.endpoint import is_loopback
 from ...records import Answer, Answered, Example, Failed, Head, Refused, Usage, Want
+from ...redact import Redactor
 from ..build import Given
 from ..rows import only_logprobs, texts
 from .batches import Batches
 from .calls import Again, Call, Calls, Clock, Done, Rates, WallClock
 from .client import Client, Outcome, Reply
-from .prompt import Shot, Template, source, template
+from .private import redactor
+from .prompt import Guard, Shot, Template, harmless, source, template
 from .scoring import NoProbabilities, Unusable, Words, ways
 
 VERSION = 1  # raise it when the same replies would be read otherwise
@@ -33,10 +35,14 @@ class EndpointTeacher:
 
     repeated = 0
 
-    def __init__(self, spec: Any, head: Head, written: Template, shots: Sequence[Shot], *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, spec: Any, head: Head, written: Template, shots: Sequence[Shot], *, redactor: Redactor | None = None, clock: Clock | None = None
+    ) -> None:  # fmt: skip
         self.name, self.labels, self.spec = spec.model, head.labels, spec
         self.words = Words(head.labels, spec.words)
-        self.template, self.shots, self.way = written, tuple(shots), ways(self.words, spec)
+        self.redactor, self.guard = redactor, Guard(spec.prompt.guard, tuple(self.words.label_of))
+        self.template, self.way = written, ways(self.words, spec)
+        self.shots = tuple(Shot(self._shown(shot.fields), shot.label) for shot in shots)
         self._clock = clock or WallClock()
         self._rates = Rates(self._clock, spec.requests_per_minute, spec.tokens_per_minute)
         self._most = 0.0  # tokens a byte that the server has counted
@@ -48,10 +54,18 @@ class EndpointTeacher:
         return frozenset({"logprobs"})
 
     def request(self, example: Example) -> bytes:
-        """Return the row's fields: all else that is sent is a part of the identity. Raises :class:`TeacherError` where the prompt does not show them."""
-        fields = texts(example.fields)
+        """Return the row's fields as they are sent: all else that is sent is a part of the identity. Raises :class:`TeacherError` where the prompt does
+        not show them."""
+        fields = self._sent(example)
         self.template.about(fields)
-        return storage.canonical(fields)
+        return requested(fields)
+
+    def _sent(self, example: Example) -> dict[str, str]:
+        """Return what of a row may leave: nothing else is read of it here, in no request and in no key of the store."""
+        return self._shown(texts(example.fields))
+
+    def _shown(self, fields: Mapping[str, str]) -> dict[str, str]:
+        return sent(fields, self.redactor, self.guard)
 
     def reserve(self, example: Example) -> Usage:
         """Return the most that one call about ``example`` is expected to cost, before the server has counted its tokens."""
@@ -111,8 +125,8 @@ class EndpointTeacher:
         return Call(example.id, body, self._reserve(body))
 
     def _body(self, example: Example) -> dict[str, Any]:
-        fields = texts(example.fields)
-        shots = [shot for shot in self.shots if texts(shot.fields) != fields]  # a row must not read its own answer
+        fields = self._sent(example)
+        shots = [shot for shot in self.shots if shot.fields != fields]  # a row must not read its own answer
         body = {"model": self.spec.model, **self.way.body(self.template, shots, fields), **self.spec.body}
         return {key: value for key, value in body.items() if value is not None}
 
@@ -199,7 +213,22 @@ def identity(spec: Any, words: Words, written: Template, shots: Sequence[Shot]) 
 def open_endpoint(spec: Any, head: Head, given: Given) -> EndpointTeacher:
     """Return the teacher of a recipe's `kind: endpoint`. Nothing is sent: a server that is not there is met at the first question."""
     shots = [Shot(fields, label) for fields, label in given.shots]
-    return EndpointTeacher(spec, head, written(spec, head, given.fields), shots, clock=given.clock)
+    return EndpointTeacher(spec, head, written(spec, head, given.fields), shots, redactor=redactor(spec), clock=given.clock)
+
+
+def sent(fields: Mapping[str, str], redactor: Redactor | None, guard: Guard) -> dict[str, str]:
+    """Return a row's fields as a prompt shows them: without what may name a person, without words that only an answer may hold."""
+    return guard(fields if redactor is None else redactor.fields(fields))
+
+
+def request_of(spec: Any, labels: Sequence[str], fields: Mapping[str, str]) -> bytes:
+    """Return what stands in the store for a row of a run whose teacher is ``spec``, without opening it."""
+    return requested(sent(fields, redactor(spec), Guard(spec.prompt.guard, tuple(Words(labels, spec.words).label_of))))
+
+
+def requested(fields: Mapping[str, str]) -> bytes:
+    """Return what stands for a row's fields, as they are sent, in the store: without the marks that no prompt shows."""
+    return storage.canonical({name: harmless(value) for name, value in fields.items()})
 
 
 def written(spec: Any, head: Head, fields: Sequence[str]) -> Template:

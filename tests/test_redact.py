@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from potstill.errors import UserError
-from potstill.monitoring.redact import Redactor, rules_from
+from potstill.redact import BUILT_IN, Redactor, rules_from
 
 redact = Redactor(b"key")
 PRIVATE = [
@@ -58,3 +59,53 @@ def test_no_text_is_slow(unit):
 def test_redacting_never_fails(text):
     assert isinstance(redact(text), str)
     assert re.fullmatch("[0-9a-f]{32}", redact.digest(text))
+
+
+# ----------------------------------------------------------------------------------------------------------- a second time
+PIECES = st.lists(
+    st.one_of(
+        st.sampled_from([word for _, word in PRIVATE]), st.text(max_size=6), st.text("0123456789+-.:/() @<>abF", max_size=12),
+        st.sampled_from(["<email>", "<email:0a1b2c>", "<card:12", ":", "::", "-", " ", "@x.de", "555-0132", "<phone:123456>"]),
+    ),
+    max_size=8,
+).map("".join)  # fmt: skip
+PLAIN = Redactor(None)
+OWN = Redactor(b"key", rules_from(["ticket=T-\\d+", "hex=[0-9a-f]{6}"]))
+
+
+@settings(max_examples=1000, deadline=None)
+@given(PIECES)
+@pytest.mark.parametrize("redactor", [redact, PLAIN, OWN], ids=["keyed", "plain", "own rules"])
+def test_a_second_time_nothing_changes_and_nothing_is_counted(redactor, text):
+    once, _ = redactor.counted(text)
+    twice, counts = redactor.counted(once)
+    assert (twice, sum(counts.values())) == (once, 0)
+
+
+@settings(deadline=None)
+@given(PIECES)
+def test_what_a_student_reads_is_the_same_whoever_replaced_before(text):
+    """The teacher's keyed words, a log's under another key, and none at all: one text for the student, in training and where it is served."""
+    assert PLAIN(redact(text)) == PLAIN(Redactor(b"other")(text)) == PLAIN(PLAIN(text)) == PLAIN(text)
+
+
+@settings(deadline=None)
+@given(PIECES)
+def test_a_text_grows_by_a_word_for_each_thing_replaced(text):
+    after, counts = redact.counted(text)
+    assert len(after) <= len(text) + len("<phone:123abc>") * sum(counts.values())
+    assert sum(counts.values()) <= len(text) / 2
+
+
+def test_the_rules_are_data_without_the_key():
+    made = Redactor(b"a key that stays here", rules_from(["ticket=T-\\d+"]), BUILT_IN[:2])
+    told = json.loads(json.dumps(made.as_json()))
+    assert "stays here" not in json.dumps(told)
+    assert Redactor.plain(told)("T-12 of a@b.de at 192.168.0.1") == "<ticket> of <email> at 192.168.0.1"
+    for wrong in ([{"name": "x"}], [{"name": "x", "pattern": "("}], [{"name": "x", "pattern": "y", "check": "newer"}]):
+        with pytest.raises((KeyError, re.error)):
+            Redactor.plain(wrong)
+
+
+def test_a_match_that_holds_a_replaced_word_is_replaced_whole():
+    assert Redactor(None, rules_from(["secret=secret: .*"]))("secret: a@b.de and Jane") == "<secret>"
