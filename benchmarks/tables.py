@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sections import llm, server, simulated, speed, students, training, traps
+from sections import llm, server, simulated, speed, students, tokens, training, traps
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -27,6 +27,7 @@ SECTIONS: Mapping[str, Drawn] = {
     "llm-labels-*": llm.labels,
     "llm-bill": llm.bill,
     "token_loss": llm.token_loss,
+    "token_store": tokens.store,
     "bundle": speed.bundle,
     "ngram": speed.ngram,
     "serving": server.served,
