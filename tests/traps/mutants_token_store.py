@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.traps.mutants import Mutant
 
-TESTS = "traps/test_traps_tokens.py::test_trap_"
+TESTS = "traps/test_traps_token_store.py::test_trap_"
 FOLDER = "labels/tokens"
 
 MUTANTS = [
