@@ -74,3 +74,41 @@ def _claims(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _rate(values: list[float]) -> str:
     return f"{sorted(values)[len(values) // 2]:,.0f}"
+
+
+def loss(found: Mapping[str, Any]) -> Iterator[str]:
+    setting, versions = found["setting"], ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    shape = f"{setting['positions']:,} positions x {setting['vocabulary']:,} tokens x {setting['width']} wide"
+    yield "## The loss of a language model's tokens"
+    yield ""
+    yield f"`python benchmarks/token_loss.py --distillkit DIR`: {shape}, fp32, forward and backward, CPU time of one"
+    yield f"thread, all arms in turns; {found['machine']['cpu']}; {versions}."
+    yield "Memory is what one step adds to the most that is resident, in a process of its own,"
+    yield f"{found['gradient_mib']:,.0f} MiB of it the head's gradient, on all sides. *liger*: chunks of 256, not compiled; *as it comes*: chunks of 1,024,"
+    yield "compiled. *distillkit*: top-64 and a tail, in chunks of 1,024 as its README has it. Ours over theirs; a target is met when the interval's"
+    yield "upper end is under it. Distance: the largest difference from float64, of value and gradients, over their largest entry."
+    yield ""
+    yield "| loss | peer | CPU s, ours | theirs | ratio | target | met | MiB, ours | theirs | ratio | target | met |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    for name, line in found["lines"].items():
+        for peer, ratio in line["ours_over"].items():
+            seconds = [sorted(line["cpu_s"][arm])[len(line["cpu_s"][arm]) // 2] for arm in ("ours", peer)]
+            sizes = [line["memory_bytes"][arm] / 2**20 for arm in ("ours", peer)]
+            times = f"{seconds[0]:.1f} | {seconds[1]:.1f} | {ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+            memory = f"{sizes[0]:,.0f} | {sizes[1]:,.0f} | 1/{sizes[1] / sizes[0]:.1f}"
+            yield f"| {name} | {peer} | {times} | {_target(line, 'time', peer)} | {memory} | {_target(line, 'memory', peer)} |"
+    yield ""
+    yield "| loss | ours, distance | " + " | ".join(peers := ["trl full", "liger", "distillkit"]) + " |"
+    yield "|---" * (2 + len(peers)) + "|"
+    for name, line in found["lines"].items():
+        shown = [f"{max(line['distance'][arm].values()):.1e}" if arm in line["distance"] else "-" for arm in ("ours", *peers)]
+        yield f"| {name} | {' | '.join(shown)} |"
+
+
+def _target(line: Mapping[str, Any], what: str, peer: str) -> str:
+    """Return a target and whether it was met, as two cells."""
+    found = line["targets"].get(f"{what} over {peer}")
+    if found is None:
+        return "- | -"
+    shown = f"<= 1/{1 / found['target']:.0f}" if what == "memory" else f"<= {found['target']:g}"
+    return f"{shown} | {'yes' if found['met'] else '**no**'}"
