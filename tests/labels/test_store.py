@@ -207,3 +207,12 @@ def test_inner_states_lie_as_they_are_and_are_mapped(tmp_path):
         (tmp_path / name).unlink()  # gone while a run still reads it
         assert all(np.array_equal(row.array, array) for row, array in zip(read, vectors))
         assert not (mapped and read[0].array.flags.writeable)
+
+
+def test_a_store_that_is_forgotten_may_be_closed_by_another_thread(tmp_path):
+    """The garbage collector runs where it runs: in a thread that asks an endpoint, say."""
+    store = LabelStore(tmp_path / "labels")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(store._close).result()
+    with pytest.raises(StoreError):  # closed for good
+        store.index.query("SELECT 1")

@@ -48,7 +48,8 @@ class Index:
     def __init__(self, root: Path) -> None:
         self.path = root / "index.sqlite"
         with self._errors():
-            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+            # A store that nobody holds any more is closed by the garbage collector, in whichever thread that runs.
+            self._db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._wal()
             self._db.execute("PRAGMA synchronous = FULL")  # a commit must outlive a power cut, not only a kill
             self._db.executescript(TABLES.replace("{columns}", "".join(f", {name} {kind}" for name, kind in COLUMNS.items())))
