@@ -1,7 +1,7 @@
 """What a language model's answers will cost, told after a probe of twenty calls, beside the bill: whole runs over a real server.
 
     python benchmarks/llm_server.py &                                                # in another environment: llama.cpp
-    python benchmarks/llm_bill.py trec mr subj --from DIR --url http://127.0.0.1:8101/v1
+    python benchmarks/llm_bill.py trec sst2 cr --from DIR --url http://127.0.0.1:8101/v1
 
 A run a set: 100 gold rows, 200 of a pool, 60 that choose, 100 that judge; eight shots; a price for tokens in and one for tokens out, as a provider's
 list has them. The estimate is the run's own (report.json, cost.estimate), made before anything but the probe is paid; the bill is the ledger's.
@@ -26,11 +26,14 @@ HERE = Path(__file__).parent
 WORK = HERE / "work" / "llm-bill"
 PARTS = {"train": 100, "unlabeled": 200, "validation": 60, "calibration": 40, "test": 100}
 PRICES = {"usd_per_million_in": 0.15, "usd_per_million_out": 0.60}
-ABOUT = {
-    "trec": ("Question", "It asks for a", {"0": "description", "1": "entity", "2": "abbreviation", "3": "person", "4": "location", "5": "number"}),
-    "mr": ("Review", "It is", {"0": "negative", "1": "positive"}),
-    "subj": ("Sentence", "It is", {"0": "fact", "1": "opinion"}),
-}
+ABOUT = {  # what stands above the rows, before and behind each, and what a label is called
+    "trec": (
+        "Each question asks for a description, an entity, an abbreviation, a person, a location or a number.", "Question", "It asks for a",
+        {"0": "description", "1": "entity", "2": "abbreviation", "3": "person", "4": "location", "5": "number"},
+    ),
+    "sst2": ("Each line of a film review is positive or negative.", "Review", "It is", {"0": "negative", "1": "positive"}),
+    "cr": ("Each sentence of a customer's review is positive or negative.", "Review", "It is", {"0": "negative", "1": "positive"}),
+}  # fmt: skip
 
 
 def recipe(name: str, options: argparse.Namespace, folder: Path) -> Path:
@@ -43,12 +46,13 @@ def recipe(name: str, options: argparse.Namespace, folder: Path) -> Path:
         some, rows = rows[:count], rows[count:]
         lines = [{"text": row["text"]} if part == "unlabeled" else row for row in some]
         (folder / f"{part}.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
-    what, ends, words = ABOUT[name]
+    told, what, ends, words = ABOUT[name]
     made = {
         "task": "text-classification", "name": f"bill-{name}", "data": {part: f"{part}.jsonl" for part in PARTS},
         "teacher": {
             "kind": "endpoint", "url": options.url, "model": options.model, "api": "completion", "words": {label: [word] for label, word in words.items()},
-            "prompt": {"text": f"{what}: {{{{text}}}}\n{ends}", "shots": 8}, "concurrency": 2, "version": options.version, "output_license": "apache-2.0",
+            "prompt": {"text": f"{told}\n---\n{what}: {{{{text}}}}\n{ends}", "shots": 8}, "calibration": "content_free",
+            "concurrency": 2, "version": options.version, "output_license": "apache-2.0",
             **PRICES,
         },
         "students": [{"name": "ngram", "kind": "ngram"}], "requirement": {"max_cost_usd": 5}, "robustness": {"ask_teacher": False}, "threads": 1,

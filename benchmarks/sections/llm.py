@@ -52,7 +52,7 @@ def _gain(found: Mapping[str, Any]) -> Any:
 def bill(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield "## An estimate beside the bill"
     yield ""
-    yield "`python benchmarks/llm_bill.py trec mr subj --from DIR --url URL`: whole runs over a real server, priced as a provider's list has it. The estimate"
+    yield "`python benchmarks/llm_bill.py trec sst2 cr --from DIR --url URL`: whole runs over a real server, priced as a provider's list has it. The estimate"
     yield "is made after a probe of twenty calls, for all that comes after it; its interval is a prediction's, 95 %."
     yield ""
     yield "| set | rows to be asked | estimate, USD | billed after the probe, USD | billed over estimate | inside |"
