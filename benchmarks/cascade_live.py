@@ -134,7 +134,7 @@ def main() -> None:
     counted = np.array([line.split() for line in count.read_text().splitlines()], float).reshape(-1, 2)
     usd = float((counted @ [PRICES["usd_per_million_in"], PRICES["usd_per_million_out"]]).sum() / 1e6)
     told = {
-        "machine": machine(), "rows": len(texts), "rate": options.rate, "risk": options.risk, "passed_on": float(passed.mean()), "flagged": flagged,
+        "machine": machine(1), "rows": len(texts), "rate": options.rate, "risk": options.risk, "passed_on": float(passed.mean()), "flagged": flagged,
         "calls": len(counted), "usd": usd, "usd_teacher_alone": usd / max(len(counted), 1) * len(texts),
         "kept_differs": wrong(label != teacher, ~passed), "kept_wrong": wrong(label != gold, ~passed), "teacher_wrong": wrong(teacher != gold, ~passed),
         "all_wrong": wrong(label != gold, np.full(len(texts), True)), "teacher_wrong_all": wrong(teacher != gold, np.full(len(texts), True)),

@@ -32,6 +32,7 @@ SECTIONS: Mapping[str, Drawn] = {
     "bundle": speed.bundle,
     "ngram": speed.ngram,
     "serving": server.served,
+    "cascade-live": server.cascaded,
     "labelling": speed.labelling,
     "simulate_verdict": simulated.verdict,
     "simulate_cascade": simulated.cascade,
