@@ -47,8 +47,8 @@ def cascaded(found: Mapping[str, Any]) -> Iterator[str]:
     yield "## A teacher behind its student, live"
     yield ""
     yield "`python benchmarks/cascade_live.py --run runs/quickstart --risk 0.15`: the quickstart's student behind `potstill serve`, its teacher behind an"
-    yield f"endpoint on loopback; {found['rows']:,} test rows sent once each, {found['rate']:g} a second. The policy was fitted on the run's calibration rows: at most"
-    yield f"{found['risk']:.0%} of the answers that are kept are not what the teacher would have said, at 95 %. Prices as in a provider's list, tokens by the"
+    yield f"endpoint on loopback; {found['rows']:,} test rows sent once each, {found['rate']:g} a second. The policy was fitted on the run's calibration rows:"
+    yield f"at most {found['risk']:.0%} of the answers that are kept are not what the teacher would have said, at 95 %. Prices as in a provider's list, tokens by the"
     yield "endpoint's own count; intervals take rows for independent."
     yield ""
     yield "| | |"
@@ -57,7 +57,8 @@ def cascaded(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"| kept answers that are not the teacher's | {_share(found['kept_differs'])}, {found['risk']:.0%} promised |"
     yield f"| kept answers that are wrong; the teacher's on these rows | {_share(found['kept_wrong'])}; {_share(found['teacher_wrong'])} |"
     yield f"| all answers that are wrong; the teacher's | {_share(found['all_wrong'])}; {_share(found['teacher_wrong_all'])} |"
-    yield f"| bill; the teacher's alone | {found['usd']:.4f} USD; {found['usd_teacher_alone']:.4f} USD: {1 - found['usd'] / found['usd_teacher_alone']:.1%} saved |"
+    saved = 1 - found["usd"] / found["usd_teacher_alone"]
+    yield f"| bill; the teacher's alone | {found['usd']:.4f} USD; {found['usd_teacher_alone']:.4f} USD: {saved:.1%} saved |"
     took = "; ".join(f"{ms[side][0]:.1f}, {ms[side][1]:.1f}" for side in ("kept", "passed"))
     yield f"| ms from when it was due, p50 and p99: kept; passed on | {took} |"
 
