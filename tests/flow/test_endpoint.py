@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import Counter
 
 import httpx
@@ -171,6 +172,16 @@ def test_what_costs_money_is_estimated_and_agreed_to_before_it_is_paid(world):
     again = run(world, "yes", teacher=teacher, data=data)  # what was agreed to is not asked about again
     assert again.report["cost"]["usd"] == cost["usd"]
     assert again.report["cost"]["last"]["teacher_calls"] == 0
+
+
+def test_what_measures_the_label_words_pull_is_estimated_too(world):
+    told = []
+    for how in ("none", "content_free"):
+        teacher = {**PRICED, "version": "pull", "calibration": how}
+        with pytest.raises(UserError, match="it was not agreed to"):
+            run(world, f"pull-{how}", teacher=teacher, data={"unlabeled": None}, consent=lambda words: told.append(words))
+    rows = [int(re.search(r"asking about (\d+) rows", words)[1]) for words in told]
+    assert rows[1] - rows[0] == 3
 
 
 def test_a_run_sends_what_it_knows_to_need_in_one_file_and_single_calls_find_its_answers(world, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from ..records import Example, Interval
 from ..workspace import Workspace
 from .data import Data
 from .label import first
-from .teach import Teaching
+from .teach import CONTENT_FREE, Teaching
 
 PROBE = 20  # rows; their answers are kept like any, so none of them is asked twice
 REMEDY = "state requirement.max_cost_usd, a hard stop, or agree with --yes (from Python: consent)"
@@ -74,6 +74,7 @@ def _estimate(work: Workspace, data: Data, teaching: Teaching) -> dict[str, Any]
         teaching.raw(some, [data.head.want])  # not calibrated: that may take calls of its own
     prices = store.index.prices(identity)
     rows = _unanswered(data, teaching, (*data.validation, *data.calibration, *first(work, data).rows), store)
+    rows += len(CONTENT_FREE) if getattr(work.recipe.teacher, "calibration", "none") == "content_free" else 0
     rows += len(data.test) + work.recipe.rounds.each * (work.recipe.rounds.count - 1)
     if work.recipe.robustness.ask_teacher:
         rows += min(work.recipe.robustness.rows, len(data.test)) * len(work.recipe.robustness.arms)
