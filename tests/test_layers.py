@@ -14,8 +14,8 @@ WORDS = {"errors", "records", "contracts", "storage", "cache", "instructions", "
 MATHS = {"objectives", "evaluation.metrics", "evaluation.statistics", "training.schedules"}
 ARROWS = {  # from a stage's folder to a module of another: each of them argued for in ARCHITECTURE.md
     "training": {"students", "objectives"},
-    "students": {"serving.preprocess", "serving.hashing"},
-    "teachers": {"serving.preprocess", "serving.predictor", "students.attention"},
+    "students": {"serving.preprocess", "serving.hashing", "serving.turns"},
+    "teachers": {"serving.preprocess", "serving.turns", "serving.predictor", "students.attention"},
     "export": {"serving.predictor", "serving.preprocess", "students.protocol"},
     "evaluation": {"serving.predictor"},
     "measuring": {"serving.predictor", "engines"},

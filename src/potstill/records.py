@@ -80,18 +80,21 @@ class Want:
     ``logprobs``: (units, classes) float32, natural log, normalised; ``logodds``: (units, labels) float32, log p - log(1 - p) of
     each label on its own, the input of its sigmoid; ``hidden``: (tokens, width) of ``layer`` (0 = embeddings); ``qkv``:
     (tokens, 3 * width), the queries, keys and values of ``layer`` (from 1), never length x length; ``vector``: (1, width).
+    ``states``: (positions, width) float16, what goes into a language model's head where a token is learnt, in row order; ``tokens``: (1, bytes)
+    uint8, what it said there as the token store writes it, by the codebook and in the way that ``coded`` names.
     ``sample`` numbers repeated answers to one input. Log-odds, because from log p near 0 nobody gets 1 - p back: float32 holds
     log p of p = 1 - 1e-9 as 0. A family of their own, because the same model may be asked for either.
     """
 
-    kind: Literal["logprobs", "logodds", "hidden", "vector", "text", "qkv", "rationale"]
+    kind: Literal["logprobs", "logodds", "hidden", "vector", "text", "qkv", "rationale", "states", "tokens"]
     layer: int | None = None
     top_k: int | None = None
     sample: int = 0
+    coded: str | None = None
 
     @property
     def key(self) -> str:
-        parts = [self.kind, *(f"{name}={value}" for name, value in (("layer", self.layer), ("top_k", self.top_k)) if value is not None)]
+        parts = [self.kind, *(f"{name}={value}" for name, value in (("layer", self.layer), ("top_k", self.top_k), ("coded", self.coded)) if value is not None)]
         return ":".join(parts + ([f"sample={self.sample}"] if self.sample else []))
 
     @property
@@ -124,7 +127,10 @@ class Failed:
 Answer = Answered | Refused | Failed
 
 
-HeadKind = Literal["classes", "labels"]
+HeadKind = Literal["classes", "labels", "tokens"]
+
+
+WANTED: Mapping[HeadKind, Want] = {"classes": Want("logprobs"), "labels": Want("logodds"), "tokens": Want("states")}
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ class Head:
     """What a student must put out: one score for each label, in the order of ``labels``.
 
     ``classes``: one of them applies, the scores go through a softmax; ``labels``: any number of them apply, none too, and each score
-    is the log-odds of its label.
+    is the log-odds of its label; ``tokens``: a language model's, over its own vocabulary, so it names no labels.
     """
 
     kind: HeadKind
@@ -145,7 +151,7 @@ class Head:
     @property
     def want(self) -> Want:
         """What a teacher is asked for, to be taught and judged by."""
-        return Want("logprobs" if self.kind == "classes" else "logodds")
+        return WANTED[self.kind]
 
     @property
     def named(self) -> tuple[Any, ...]:

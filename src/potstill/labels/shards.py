@@ -15,8 +15,9 @@ from .. import lookup, storage
 
 SCHEMA = 1
 # Inner states in float16 are noise to a compressor (zstd takes 7 % off queries, keys and values), and packed they would have to be unpacked
-# whole to read a row. So they lie as they are, and are mapped: what is looked at is read, and goes again when memory is short.
-PLAIN = ("hidden", "qkv")
+# whole to read a row. So they lie as they are, and are mapped: what is looked at is read, and goes again when memory is short. Tokens are
+# entropy-coded when they come.
+PLAIN = ("hidden", "qkv", "states", "tokens")
 Status = Literal["answered", "refused"]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..errors import BundleError, DataError
-from ..lookup import did_you_mean
+from ..lookup import did_you_mean, load
 from ..records import Field
 from ..redact import Redactor
 from . import hashing
@@ -49,7 +49,7 @@ def build(spec: Mapping[str, Any], folder: Path) -> Preprocess:
     Raises :class:`BundleError` for a kind, version or key that this potstill lacks, and for a file that can't be read.
     """
     kinds: dict[str, Callable[[Mapping[str, Any], Path], Preprocess]] = {
-        "tokenizer": Tokenized.read, "hash": Hashed.read, "counts": Counts.read,
+        "tokenizer": Tokenized.read, "hash": Hashed.read, "counts": Counts.read, "turns": _turns,
     }  # fmt: skip
     kind = str(spec.get("kind"))
     if kind not in kinds:
@@ -58,6 +58,11 @@ def build(spec: Mapping[str, Any], folder: Path) -> Preprocess:
         return replaced(kinds[kind](spec, folder), spec, folder)
     except KeyError as error:
         raise BundleError(f"the preprocessing has no {error}", place=str(folder), remedy="write the artifact again") from error
+
+
+def _turns(spec: Mapping[str, Any], folder: Path) -> Preprocess:
+    made: Preprocess = load("potstill.serving.turns:Turns").read(spec, folder)  # which stands on this module
+    return made
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ class Tokenized:
         return {name: made[name] for name in self.inputs}
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
-        return _pad(items, self.inputs, self.pad)
+        return pad(items, self.inputs, self.pad)
 
     def length(self, item: Item) -> int:
         return len(item[self.inputs[0]])
@@ -175,7 +180,7 @@ class Hashed:
         return [{"ids": ids, "weights": weights} for ids, weights in hashing.encode(texts, self.spec, self.words)]
 
     def collate(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
-        return _pad(items, self.inputs, {})
+        return pad(items, self.inputs, {})
 
     def length(self, item: Item) -> int:
         return len(item["ids"])
@@ -247,7 +252,8 @@ def _whole(text: str) -> str:
 TYPES: Mapping[str, type] = {"weights": np.float32}  # of inputs; others are int64
 
 
-def _pad(items: Sequence[Item], names: Sequence[str], values: Mapping[str, int]) -> dict[str, np.ndarray]:
+def pad(items: Sequence[Item], names: Sequence[str], values: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Return the named arrays of ``items``, padded to the longest by ``values`` (0 unless named): see :meth:`Preprocess.collate`."""
     lengths = np.fromiter((len(item[names[0]]) for item in items), np.int64, len(items))
     there = np.arange(max([1, *lengths])) < lengths[:, None]  # one column at least: a model can't read an array without
     arrays: dict[str, np.ndarray] = {}
