@@ -173,3 +173,61 @@ def test_a_call_of_many_threads_takes_the_room_of_as_many_workers():
         assert scheduler.busy == 0
 
     scenario(work, workers=3)
+
+
+class Quick(Slow):
+    """A model whose calls take no time worth a thread; notes whose thread each ran in."""
+
+    def __init__(self, **more):
+        super().__init__(**{"seconds": 0.0, **more})
+        self.row_seconds = 0.0005
+        self.threads_seen: list[str] = []
+
+    def run(self, items):
+        self.threads_seen.append(threading.current_thread().name)
+        return super().run(items)
+
+
+def test_on_a_single_core_short_calls_need_no_thread_and_long_ones_have_one():
+    async def work(scheduler):
+        quick = Quick(batch=4)
+        found = await asyncio.gather(*(scheduler.submit(quick, rows("a" * i)) for i in range(12)))
+        assert [one.scores.item() for one in found] == list(range(12))
+        assert set(quick.threads_seen) == {threading.current_thread().name}
+        many = Quick(batch=4)
+        assert len((await scheduler.submit(many, rows(*"abcdefghijkl"))).scores) == 12
+        assert all(name.startswith("infer") for name in many.threads_seen)  # 6 ms by what a row is said to take
+        assert scheduler.busy == scheduler.calls == scheduler.waiting_rows == 0
+
+    scenario(work, max_queue=100, alone=True)
+
+
+def test_between_two_short_calls_the_loop_does_what_else_there_is():
+    async def work(scheduler):
+        quick, ticks = Quick(seconds=0.002), []
+
+        async def tick():
+            while True:
+                ticks.append(len(quick.calls))
+                await asyncio.sleep(0)
+
+        ticking = asyncio.ensure_future(tick())
+        await asyncio.gather(*(scheduler.submit(quick, rows("a")) for _ in range(8)))
+        ticking.cancel()
+        return ticks
+
+    assert len(set(scenario(work, alone=True))) >= 8
+
+
+def test_on_a_single_core_the_queue_has_its_bounds_and_one_bad_row_its_own_error():
+    async def work(scheduler):
+        quick = Quick(batch=3)
+        tasks = [asyncio.ensure_future(scheduler.submit(quick, rows(text))) for text in ("a", "bad", "b", "c")]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="3 rows wait, 3 may"):
+            await scheduler.submit(quick, rows("d"))
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(found[1], ValueError)
+        assert [one.scores.item() for n, one in enumerate(found) if n != 1] == [1, 1, 1]
+
+    scenario(work, max_queue=3, alone=True)

@@ -23,6 +23,7 @@ from .models import NAME, Aliases, Model, open_model
 from .scheduler import Scheduler
 from .settings import Keys, Settings
 from .shapes import Bounds, Shape, Wrong
+from .tuning import cores
 
 Handler = Callable[[Request], Awaitable[Response]]
 TIMEOUT = "x-timeout-ms"  # a request may ask for less time than the server allows
@@ -79,7 +80,8 @@ class Serving:
 
 def serving(settings: Settings, keys: Keys, *, workers: int, teachers: Mapping[str, Teacher]) -> Serving:
     """Return a server's insides, nothing opened yet; its ASGI application is ``door``."""
-    return Serving(settings, keys, Scheduler(workers, settings.max_queue, settings.max_wait_s), Measures(), teachers=dict(teachers))
+    scheduler = Scheduler(workers, settings.max_queue, settings.max_wait_s, alone=workers == 1 and cores() == 1)
+    return Serving(settings, keys, scheduler, Measures(), teachers=dict(teachers))
 
 
 async def _nowhere(scope: Any, receive: Any, send: Any) -> None:
@@ -92,10 +94,11 @@ def _json(value: Any, status: int = 200) -> Response:
 
 # ------------------------------------------------------------------------------------------------------------- the places
 def _routes(serving: Serving) -> list[Route]:
-    table: Sequence[tuple[str, str, Handler]] = (
+    table: Sequence[tuple[str, str, Handler]] = (  # looked through from the top: what is asked most stands there
+        ("POST", "/v1/predict", _predict(serving, shapes.NATIVE)),
         ("GET", "/livez", _live), ("GET", "/v2/health/live", _live), ("GET", "/readyz", _ready(serving)), ("GET", "/v2/health/ready", _ready(serving)),
         ("GET", "/metrics", _metrics(serving)), ("GET", "/", _page), ("GET", "/v1/live", _numbers(serving)),
-        ("POST", "/v1/predict", _predict(serving, shapes.NATIVE)), ("POST", "/v1/chat/completions", _predict(serving, shapes.CHAT)),
+        ("POST", "/v1/chat/completions", _predict(serving, shapes.CHAT)),
         ("POST", "/v1/completions", _predict(serving, shapes.COMPLETIONS)), ("GET", "/v1/models", _models(serving)),
         ("GET", "/v2", _v2_server), ("GET", "/v2/models/{name}", _v2_model(serving)), ("GET", "/v2/models/{name}/ready", _v2_ready(serving)),
         ("POST", "/v2/models/{name}/infer", _predict(serving, shapes.V2)), ("GET", "/v2/models/{name}/versions/{version}", _v2_model(serving)),

@@ -35,6 +35,7 @@ ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")  # of a request: what may be told bac
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # for whoever starts and stops servers: no key is asked for
 LOOKS = (*OPEN, "/metrics", "/", "/v1/live", "/favicon.ico")  # of whoever watches: no traffic, and not worth a line in the log
 ADMIN = "/v1/admin/"
+LOOK_AFTER_S = 0.02  # from when on it is watched whether the client still waits: most answers are there sooner
 POURED, POUR_S = 16_000_000, 1.0  # bytes and seconds of a refused body that are read nevertheless
 GONE = 499  # the client has left: nobody reads the answer, the log does
 
@@ -239,19 +240,43 @@ async def body_of(request: Request, most: int) -> bytes:
 
 async def unless_gone(request: Request, work: Awaitable[Any]) -> Any:
     """Return what ``work`` does, or raise :class:`Gone` when the client leaves before it is done: then it is cancelled."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_leaves(request))
+    watch = _Watch(request, asyncio.current_task())
+    timer = asyncio.get_running_loop().call_later(LOOK_AFTER_S, watch.begin)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Gone
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not watch.gone:
+            raise
+        watch.waiting.uncancel()
+        raise Gone from None
     finally:
-        gone.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=1.0)
+        timer.cancel()
+        watch.end()
 
 
-async def _leaves(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels ``waiting`` when the client leaves. A task of its own, and so begun only for answers that are not there soon."""
+
+    def __init__(self, request: Request, waiting: asyncio.Task[Any] | None) -> None:
+        assert waiting is not None  # a request is always a task's
+        self.request, self.waiting, self.gone = request, waiting, False
+        self.task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self.task = asyncio.ensure_future(self._leaves())
+        self.task.add_done_callback(self._left)
+
+    def end(self) -> None:
+        if self.task is not None:
+            self.task.remove_done_callback(self._left)
+            self.task.cancel()
+
+    async def _leaves(self) -> None:
+        with contextlib.suppress(Exception):  # a connection that can't be read from is gone
+            while (await self.request.receive())["type"] != "http.disconnect":
+                pass
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.gone = True
+            self.waiting.cancel()

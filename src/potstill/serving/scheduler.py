@@ -18,6 +18,7 @@ import numpy as np
 
 Row = Mapping[str, str]
 SMOOTH = 0.1  # the weight of the last call in the running mean of seconds a row
+AT_ONCE_S = 0.005  # a call this short may run in the event loop's own thread: to hand it to another and back takes a good part of it
 
 
 class Runs(Protocol):
@@ -71,13 +72,18 @@ class Job:
 
 @dataclass
 class Scheduler:
-    """``workers`` threads' worth of calls at a time. See :class:`Settings` for the bounds."""
+    """``workers`` threads' worth of calls at a time. See :class:`Settings` for the bounds.
+
+    ``alone``: there is one core for all of this, so that short calls gain nothing from a thread of their own. They run one by one, and
+    between two of them the loop reads what has come in: who comes too late is told so as ever.
+    """
 
     workers: int
     max_queue: int
     max_wait_s: float
+    alone: bool = False
     waiting: deque[Job] = field(default_factory=deque)
-    running: set[asyncio.Future[Any]] = field(default_factory=set)
+    calls: int = 0  # that run
     busy: int = 0  # threads
     waiting_rows: int = 0
     running_rows: int = 0
@@ -158,19 +164,21 @@ class Scheduler:
         rows = sum(len(job.rows) for job in jobs)
         began = self.clock()
         self.running_rows += rows
-        room = self._room(jobs[0].model)
+        room, loop = self._room(jobs[0].model), asyncio.get_running_loop()
         self.busy += room
-        work = asyncio.get_running_loop().run_in_executor(self.pool, _work, jobs)
-        self.running.add(work)
+        self.calls += 1
 
         def done(finished: asyncio.Future[Any]) -> None:
-            self.running.discard(work)
+            self.calls -= 1
             self.running_rows -= rows
             self.busy -= room
             self._settle(jobs, finished, began)
             self._start()
 
-        work.add_done_callback(done)
+        if self.alone and rows * self._pace(jobs[0].model) <= AT_ONCE_S:
+            loop.call_soon(lambda: done(_here(jobs, loop.create_future())))
+        else:
+            loop.run_in_executor(self.pool, _work, jobs).add_done_callback(done)
 
     def _settle(self, jobs: list[Job], finished: asyncio.Future[Any], began: float) -> None:
         error = asyncio.CancelledError() if finished.cancelled() else finished.exception()
@@ -201,11 +209,20 @@ class Scheduler:
 
     async def drained(self) -> None:
         """Return when nothing waits and nothing runs."""
-        while self.waiting or self.running:
+        while self.waiting or self.calls:
             await asyncio.sleep(0.01)
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _here(jobs: list[Job], found: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """Do the jobs' work now, and return ``found`` with what came of it."""
+    try:
+        found.set_result(_work(jobs))
+    except Exception as error:  # whatever it is, it is those jobs' answer
+        found.set_exception(error)
+    return found
 
 
 def _work(jobs: list[Job]) -> tuple[np.ndarray | None, float, float]:

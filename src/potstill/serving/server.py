@@ -53,10 +53,20 @@ def serve(
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a worker is one thread
     try:
-        return asyncio.run(_serve(served, settings, keys, teachers, traffic, say))
+        with asyncio.Runner(loop_factory=_loop()) as runner:
+            return runner.run(_serve(served, settings, keys, teachers, traffic, say))
     finally:
         if traffic is not None:
             traffic.close()
+
+
+def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the event loop: uvloop, where there is one; it is not made for Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _serve(
