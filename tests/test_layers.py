@@ -22,6 +22,7 @@ ARROWS = {  # from a stage's folder to a module of another: each of them argued 
     "serving": {"bundle", "cascade"},
     "objectives": {"students.protocol"},
     "dataset": {"teachers.loading"},  # augmentation opens a model as quietly as teachers are
+    "tasks": {"serving.conversation"},  # what a row says and what of it is learnt: a student must read it so, too
 }
 WIRING = {"pipeline", "cascading", "standby", "steps", "workspace", "results", "explain", "doctor", "quickstart", "recipes"}
 SHIPPED = {"serving", "bundle", "cascade", "monitoring"}  # what runs beside the student: never torch

@@ -17,15 +17,19 @@ class BadRow(Exception):
 class Task(Protocol):
     """What is asked: how a row is read, what a student puts out, how an answer is judged. Nothing else knows the kind of data.
 
-    Scores are what a head gives: log-probabilities of classes, log-odds of labels. Gold and decisions are integers (n,) for classes,
-    a matrix (n, labels) of 0 and 1 for labels.
+    Scores are what a head gives: log-probabilities of classes, log-odds of labels; of a language model the measures of a row's tokens
+    (:mod:`evaluation.generation`). Gold and decisions are integers (n,) for classes, a matrix (n, labels) of 0 and 1 for labels, and gold
+    is (n, 0) where each row holds its own.
     """
 
     name: str
     head_kind: HeadKind
 
-    def columns(self, given: Mapping[str, str]) -> Mapping[str, str]:
-        """Return role -> column with defaults filled in; raises UserError for a role that the task lacks."""
+    def columns(self, given: Mapping[str, str], present: Sequence[str] = ()) -> Mapping[str, str]:
+        """Return role -> column with defaults filled in; raises UserError for a role that the task lacks.
+
+        ``present``: the columns of the file, by which a task whose rows come in several forms tells which it is.
+        """
 
     def read(self, row: Mapping[str, Any], columns: Mapping[str, str], place: str) -> Example:
         """Turn one row into an example, or raise :class:`BadRow` with the reason."""

@@ -122,7 +122,7 @@ def _columns(table: Table, source: Source, spec: Spec, task: Task, cleaned: Clea
     Raises :class:`DataError` for a column that is not there.
     """
     present = tuple(table.columns or ())
-    columns = dict(task.columns(spec.columns))
+    columns = dict(task.columns(spec.columns, present))
     if not present:  # every row that was looked at is bad: each has its own reason
         return columns
     gold = next((role for role in ("label", "labels") if role in columns), "")

@@ -1,7 +1,8 @@
 """How scores decide and when a decision is right: one class a row, or any number of labels. Which of the two it is, gold's shape says.
 
 Scores are log-probabilities of classes *Shape:* (n, classes), gold (n,); or log-odds of labels (n, labels), each label's threshold taken
-off, so that 0 decides, gold (n, labels). Rows of NaN were not answered; gold of -1 was not given.
+off, so that 0 decides, gold (n, labels); or a language model's measures (n, measures), which decide nothing row by row, gold (n, 0). Rows of
+NaN were not answered; gold of -1 was not given.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Protocol, final
 import numpy as np
 
 from ..records import HeadKind
+from .generation import AGREED, NATS, TOKENS
 
 
 class Decisions(Protocol):
@@ -26,6 +28,9 @@ class Decisions(Protocol):
 
     def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Return which rows two sides decide otherwise: in any label, where there are several."""
+
+    def parted(self, teacher: np.ndarray, student: np.ndarray) -> np.ndarray | None:
+        """Return (n, 2), how many of a row's decisions the student makes otherwise, and how many there are; None where a row is one decision."""
 
     def sure(self, scores: np.ndarray) -> np.ndarray:
         """Return a number that grows with how sure a decision is."""
@@ -48,6 +53,9 @@ class Classes:
     def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.asarray(first.argmax(axis=1) != second.argmax(axis=1))
 
+    def parted(self, teacher: np.ndarray, student: np.ndarray) -> np.ndarray | None:
+        return None
+
     def sure(self, scores: np.ndarray) -> np.ndarray:
         return np.asarray(scores.max(axis=1))
 
@@ -69,6 +77,9 @@ class Labels:
     def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.asarray(((first >= 0) != (second >= 0)).any(axis=1))
 
+    def parted(self, teacher: np.ndarray, student: np.ndarray) -> np.ndarray | None:
+        return None
+
     def sure(self, scores: np.ndarray) -> np.ndarray:
         """The log-probability of the whole set, labels taken for independent."""
         return np.asarray(-np.logaddexp(0.0, -np.abs(scores.astype(np.float64))).sum(axis=1))
@@ -81,12 +92,37 @@ class Labels:
         return np.where((rank < np.maximum(told, 1)) & ~all_told, 1.0, -1.0)
 
 
-KINDS: Mapping[HeadKind, Decisions] = {"classes": Classes(), "labels": Labels()}
+@final
+@dataclass(frozen=True)
+class Tokens:
+    """The likeliest token is told, at each position of a row; no row is right or wrong as a whole."""
+
+    def labeled(self, gold: np.ndarray) -> np.ndarray:
+        return np.ones(len(gold), bool)
+
+    def right(self, gold: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        return np.zeros(len(scores), bool)
+
+    def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Which rows hold a position where the second tells another token; the first must be the teacher."""
+        return np.asarray(second[:, AGREED] < second[:, TOKENS])
+
+    def parted(self, teacher: np.ndarray, student: np.ndarray) -> np.ndarray | None:
+        return np.stack([student[:, TOKENS] - student[:, AGREED], student[:, TOKENS]], axis=1).astype(np.float64)
+
+    def sure(self, scores: np.ndarray) -> np.ndarray:
+        return np.asarray(-scores[:, NATS] / np.maximum(scores[:, TOKENS], 1))
+
+    def worst(self, scores: np.ndarray) -> np.ndarray:
+        return scores
+
+
+KINDS: Mapping[HeadKind, Decisions] = {"classes": Classes(), "labels": Labels(), "tokens": Tokens()}
 
 
 def of(gold: np.ndarray) -> Decisions:
     """Return how the rows with this gold are decided."""
-    return KINDS["classes" if gold.ndim == 1 else "labels"]
+    return KINDS["classes" if gold.ndim == 1 else "labels" if gold.shape[1] else "tokens"]
 
 
 def answered(scores: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..records import HeadKind
 from .decisions import KINDS, Decisions, answered, of
+from .generation import KL, TOKENS
 from .metrics import FLOOR
 from .rows import Rows, disagreement_interval
 
@@ -25,10 +26,12 @@ def fidelity(
     the number of independent units. A student's probability counts at least ``FLOOR``, so that the divergence is finite.
 
     ``kind`` "labels": log-odds (n, labels), and ``thresholds`` of teacher and student (labels,); a row agrees where the sets of labels
-    are equal. Then there is ``label_agreement`` too: the share of decisions, label by label, that are the same.
+    are equal. Then there is ``label_agreement`` too: the share of decisions, label by label, that are the same. "tokens": measures
+    (n, measures); the agreement is that of positions, n counts rows.
     """
     off = thresholds or (np.zeros(1, teacher.dtype), np.zeros(1, student.dtype))
-    rows = Rows(np.zeros(teacher.shape if kind == "labels" else len(teacher), int), teacher - off[0], student - off[1], groups)
+    gold = {"classes": (len(teacher),), "labels": teacher.shape, "tokens": (len(teacher), 0)}[kind]
+    rows = Rows(np.zeros(gold, int), teacher - off[0], student - off[1], groups)
     known = answered(teacher)
     rows = rows.known(need_gold=False)
     more: dict[str, Any] = {"label_agreement": None} if kind == "labels" else {}
@@ -58,7 +61,12 @@ def labels_kl(teacher: np.ndarray, student: np.ndarray) -> float:
     return max(0.0, float(terms.sum(axis=(1, 2)).mean()))
 
 
-DIVERGENCES: Mapping[HeadKind, Callable[[np.ndarray, np.ndarray], float]] = {"classes": kl, "labels": labels_kl}
+def tokens_kl(teacher: np.ndarray, student: np.ndarray) -> float:
+    """Return the mean over positions of KL(teacher || student) in nats, of a student's measures (:mod:`.generation`)."""
+    return max(0.0, float(student[:, KL].sum() / max(student[:, TOKENS].sum(), 1)))
+
+
+DIVERGENCES: Mapping[HeadKind, Callable[[np.ndarray, np.ndarray], float]] = {"classes": kl, "labels": labels_kl, "tokens": tokens_kl}
 
 
 def flips(gold: np.ndarray, teacher: np.ndarray, student: np.ndarray) -> dict[str, np.ndarray]:

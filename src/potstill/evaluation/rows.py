@@ -14,6 +14,7 @@ from ..contracts import Metric
 from ..errors import PotstillError
 from ..records import Interval
 from .decisions import Decisions, answered, of
+from .metrics import ratio
 from .statistics import Paired, bca, clopper_pearson, grouped_difference, grouped_share, jackknife_t, seeds_and_rows, tango
 from .statistics.bootstrap import Value, by_group
 from .statistics.intervals import MIN_GROUPS
@@ -154,10 +155,29 @@ def disagreement_interval(rows: Rows, alpha: float) -> Interval:
     """Return the share of rows decided otherwise than the teacher: exact binomial, or cluster-robust where there are groups."""
     if not len(rows):
         return Interval(0.0, 0.0, 1.0, 0, "no row to judge by")
+    parted = rows.decisions.parted(rows.teacher, rows.student)
+    if parted is not None:
+        return _share_interval(parted, rows.groups, alpha)
     other = rows.decisions.differ(rows.teacher, rows.student)
     if rows.groups is not None:
         return Interval(float(other.mean()), *grouped_share(other, rows.groups, alpha), rows.units, "cluster-robust t interval over groups")
     return Interval(float(other.mean()), *clopper_pearson(int(other.sum()), len(other), alpha), len(other), "exact binomial")
+
+
+def _share_interval(parted: np.ndarray, groups: np.ndarray | None, alpha: float) -> Interval:
+    """Return the share of decisions, of which each row has many, that are made otherwise: rows, or groups, are what is independent."""
+    sides = Paired.of(parted, parted, groups)
+
+    def share(first: np.ndarray, _: np.ndarray) -> np.ndarray:
+        return ratio(first[..., 0], first[..., 1])
+
+    low, high = jackknife_t(sides, share, alpha)
+    if groups is None:
+        least, most = bca(sides, share, alpha)
+        low, high = min(low, least), max(high, most)
+    units = len(parted) if groups is None else len(np.unique(groups))
+    method = "BCa bootstrap over rows" if groups is None else "cluster-robust t interval over groups (jackknife)"
+    return Interval(float(share(parted.sum(axis=0), parted)), max(low, 0.0), min(high, 1.0), units, method)
 
 
 def quality_interval(metric: Metric, gold: np.ndarray, logprobs: np.ndarray, groups: np.ndarray | None, alpha: float) -> Interval:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ..lookup import did_you_mean
+from . import generation
 from .augment import USES_MODEL, AnyAugmentation
 from .base import Finding, Section, Slug, refuse
 from .data import Data
@@ -23,7 +24,10 @@ from .students import USES_HIDDEN, AnyStudent
 from .teacher import HIDDEN_STATES, WEIGHTS, RecordedTeacher, Teacher, members
 from .training import Training
 
-ROLES = {"text-classification": ("text", "text_pair", "label", "labels", "group")}  # what columns a task may name
+ROLES = {  # what columns a task may name
+    "text-classification": ("text", "text_pair", "label", "labels", "group"),
+    generation.TASK: ("messages", "prompt", "completion", "text", "group"),
+}
 ANSWERS = ("text", "text_pair", "label", "labels", "probabilities", "logprobs", "logodds")  # what columns recorded answers may name
 
 
@@ -51,9 +55,11 @@ class Recipe(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_metric(cls, values: Any) -> Any:
-        """Where any number of labels apply, a quality that names no metric is the main one of that task."""
+    def _usual(cls, values: Any) -> Any:
+        """Where any number of labels apply, a quality that names no metric is the main one of that task; generation has defaults of its own."""
         match values:
+            case {"task": generation.TASK}:
+                return generation.usual(values)
             case {"data": {"columns": {"labels": _}}, "requirement": {"quality": dict(quality)} as required} if "metric" not in quality:
                 return {**values, "requirement": {**required, "quality": {**quality, "metric": MANY_METRICS[0]}}}
         return values
@@ -106,6 +112,8 @@ class Recipe(Section):
         yield from self._names()
         yield from self._roles()
         yield from self._metric()
+        if self.task == generation.TASK:
+            yield from generation.findings(self)
         yield from self._trees()
         yield from self._many_teacher()
         yield from self._objectives()
@@ -168,9 +176,9 @@ class Recipe(Section):
 
     def _metric(self) -> Iterator[Finding]:
         quality = self.requirement.quality if self.requirement is not None else None
-        known = MANY_METRICS if self.many else METRICS
+        judged: tuple[str, tuple[str, ...]] = ("any number of labels a row", MANY_METRICS) if self.many else ("one label a row", METRICS)
+        kind, known = ("written text", generation.GENERATION_METRICS) if self.task == generation.TASK else judged
         if quality is not None and quality.metric not in known:
-            kind = "any number of labels a row" if self.many else "one label a row"
             yield Finding(("requirement", "quality", "metric"), f"'{quality.metric}' does not judge {kind}", f"known: {', '.join(known)}")
 
     def _objectives(self) -> Iterator[Finding]:

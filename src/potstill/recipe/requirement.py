@@ -10,8 +10,9 @@ from .base import Finding, Section, refuse
 
 METRICS = ("accuracy", "macro_f1", "mcc", "log_loss")
 MANY_METRICS = ("micro_f1", "macro_f1", "subset_accuracy", "hamming_loss")  # where any number of labels apply; the first is the usual one
-LOSSES = ("log_loss", "hamming_loss")  # lower is better
-Metric = Literal["accuracy", "macro_f1", "mcc", "log_loss", "micro_f1", "subset_accuracy", "hamming_loss"]
+GENERATION_METRICS = ("bits_per_byte", "perplexity", "token_accuracy")  # of a language model; the first is the usual one
+LOSSES = ("log_loss", "hamming_loss", "bits_per_byte", "perplexity")  # lower is better
+Metric = Literal["accuracy", "macro_f1", "mcc", "log_loss", "micro_f1", "subset_accuracy", "hamming_loss", "bits_per_byte", "perplexity", "token_accuracy"]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -19,7 +20,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Quality(Section):
     """The drop against the teacher, on gold labels, that is accepted."""
 
-    metric: Metric = "accuracy"  # micro_f1 where any number of labels apply
+    metric: Metric = "accuracy"  # micro_f1 where any number of labels apply, bits_per_byte where text is written
     max_drop: Annotated[float, Field(ge=0, lt=1)] | None = None  # absolute
     max_relative_drop: Annotated[float, Field(ge=0, lt=1)] | None = None  # of the teacher's quality
     confidence: Confidence = 0.95

@@ -54,7 +54,7 @@ def conversation(fields: Mapping[str, Any], *, every_turn: bool = False) -> Conv
     prompt, completion = fields["prompt"], fields.get("completion")
     if isinstance(prompt, str):
         if completion is not None and not isinstance(completion, str):
-            raise DataError("prompt is a text and completion is a list", remedy="give both in one form")
+            raise DataError(f"prompt is a text and completion is {type(completion).__name__}", remedy="give both in one form")
         told = (Turn("user", _text(prompt, "prompt")),)
         return Conversation(told if completion is None else (*told, Turn("assistant", _text(completion, "completion"), True)), plain=True)
     asked = _turns(prompt, "prompt")

@@ -64,6 +64,13 @@ class Turns:
         """Return a row's windows. Raises :class:`DataError` for a row of no known form, :class:`UserError` for turns that the template refuses."""
         return self.renderer.rows(conversation(row, every_turn=self.every_turn), self.max_length)
 
+    def size(self, row: Mapping[str, Field]) -> float:
+        """Return the bytes of the text that is learnt in a row; of an answer that was cut, the share of its tokens that is left."""
+        told = conversation(row, every_turn=self.every_turn)
+        windows = self.renderer.rows(told, self.max_length)
+        kept, lost = (sum(int(part) for part in parts) for parts in ((w.learnt.sum() for w in windows), (w.lost for w in windows)))
+        return sum(len(turn.content.encode()) for turn in told.turns if turn.learnt) * kept / max(kept + lost, 1)
+
     def question(self, row: Mapping[str, Field]) -> np.ndarray:
         """Return what the model is given to answer *Shape:* (tokens,) int64: the last tokens of it where it is longer than ``max_length``."""
         ids = self.renderer.question(conversation(row))
@@ -124,7 +131,7 @@ def _item(windows: Sequence[Rendered]) -> Item:
 
 def _lines(item: Item) -> list[Item]:
     """Return an item's windows as what a model reads, and what each place foretells."""
-    found = []
+    found: list[Item] = []
     for number in range(int(item["window"].max(initial=-1)) + 1):
         ids, wanted = (item[name][item["window"] == number] for name in ("input_ids", "learnt"))
         ahead = np.full(len(ids), IGNORED, np.int64)

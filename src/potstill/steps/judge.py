@@ -16,9 +16,10 @@ from ..cache import Stage
 from ..lookup import load
 from ..records import Artifact, Example, group_numbers
 from ..workspace import Workspace
+from . import said
 from .data import Data
 from .learn import Model
-from .teach import Teaching, floor, labeled, load_arrays, main_metric, on_validation, save_arrays, threshold
+from .teach import Teaching, labeled, load_arrays, main_metric, on_validation, save_arrays, threshold
 
 ANALYSIS = 2  # raised when the statistics that decide change
 
@@ -198,13 +199,13 @@ def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[
         with work.log.stage("test", "opening the test rows"):
             work.log.event("test.read", test=data.test.digest, registration=registration.hash)
             rows = data.test.open(registration)
-            said = {"teacher": teaching.logprobs(rows)}
+            way, scores = said.of(work, data), {"teacher": teaching.logprobs(rows)}
             if data.teaches_gold:
-                said["floor"] = floor(work, data).predict_logprobs([work.task.text(row) for row in rows])
+                scores["floor"] = way.below(way.floor(teaching), teaching, rows)
             for i, (name, place) in enumerate(answering.items()):
                 work.log.progress("test", i, len(answering), name)
-                said[name] = load("potstill.serving.predictor:Predictor").open(place, threads=work.threads).predict([row.fields for row in rows])
-            save_arrays(folder / "logprobs.npz", said)
+                scores[name] = way.artifact(teaching, place, rows)
+            save_arrays(folder / "logprobs.npz", scores)
 
     chosen = {c.model.name: c.artifact.folder for c in found}
     answering = {m.name: chosen.get(m.name, m.artifact.folder) for m in models}
@@ -213,14 +214,14 @@ def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[
         "models": {m.name: m.artifact.sha256 for m in models}, "sealed": {c.name: c.artifact.sha256 for c in found},
     }  # fmt: skip
     stage = work.cache.get("test", inputs, make)
-    said = load_arrays(stage.folder / "logprobs.npz")
+    scores = load_arrays(stage.folder / "logprobs.npz")
     rows = data.test.open(registration)
-    hashes = {name: storage.sha256_bytes(array.tobytes()) for name, array in said.items()}
+    hashes = {name: storage.sha256_bytes(array.tobytes()) for name, array in scores.items()}
     alpha = 1 - _confidence(required)
     read = load("potstill.evaluation.registration:read")(registration, artifacts=analysis["artifacts"], predictions=hashes, alpha=alpha)
     off = {name: threshold(standing, name) for name in ("teacher", "floor")} | {m.name: m.thresholds for m in models}
     off |= {c.model.name: c.thresholds for c in found}
-    return Opened(rows, work.task.encode(rows, data.head), said, off, registration, read, stage)
+    return Opened(rows, work.task.encode(rows, data.head), scores, off, registration, read, stage)
 
 
 def _confidence(required: Any) -> float:

@@ -14,7 +14,8 @@ from ..workspace import Workspace
 from .evidence import Evidence
 from .figures import alone, calibration, figures
 from .judge import Candidate
-from .teach import baseline_figures, main_metric, majority
+from .said import of as way_of
+from .teach import baseline_figures, main_metric
 
 
 def _speed(measured: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -106,10 +107,11 @@ def baselines(work: Workspace, found: Evidence) -> list[dict[str, Any]]:
     if not found.data.has_gold:
         return []
     opened = found.opened
-    guess = majority(work, found.data, len(opened.gold))
-    rows = [{"name": "majority", **alone(work, found.data, opened, guess), "size_bytes": 0, "throughput_per_s": None}]
+    way = way_of(work, found.data)
+    guess = way.chance(opened.said["teacher"])
+    rows = [{"name": way.chance_name, **alone(work, found.data, opened, guess), "size_bytes": 0, "throughput_per_s": None}]
     if "floor" in opened.logprobs:
         told = alone(work, found.data, opened, opened.logprobs["floor"])
         size = found.standing.read()["floor"]["size_bytes"]
-        rows.append({"name": "TF-IDF + linear", **told, "size_bytes": size, "throughput_per_s": None, "robustness": found.brittle("floor")})
+        rows.append({"name": way.floor_name, **told, "size_bytes": size, "throughput_per_s": None, "robustness": found.brittle("floor")})
     return rows

@@ -20,8 +20,9 @@ from ..records import Example, group_numbers
 from ..workspace import Workspace
 from .data import Data
 from .judge import Candidate, Opened
+from .said import of as way_of
 from .screen import hiding
-from .teach import Teaching, floor, main_metric, save_arrays
+from .teach import Teaching, main_metric, save_arrays
 
 ELSEWHERE = "out_of_domain"
 SHOWN = 300  # characters of a text that stands as an example
@@ -131,19 +132,19 @@ class _Robustness:
         if not unasked(self.work) or recorded(self.work):  # which may hold answers to rows of another kind
             yield "teacher", self.teaching.logprobs
         if "floor" in self.opened.logprobs and self.arms:
-            fitted = floor(self.work, self.data)
-            yield "floor", lambda rows: np.asarray(fitted.predict_logprobs([self.work.task.text(row) for row in rows]))
+            fitted = self.way.floor(self.teaching)
+            yield "floor", lambda rows: np.asarray(self.way.below(fitted, self.teaching, rows))
         for candidate in self.found:
             yield candidate.model.name, self._predictor(candidate.artifact.folder)
             if candidate.control is not None:
                 yield candidate.control.name, self._predictor(candidate.control.artifact.folder)
 
     def _predictor(self, folder: Path) -> Answer:
-        def answer(rows: Sequence[Example]) -> np.ndarray:
-            found: np.ndarray = load("potstill.serving.predictor:Predictor").open(folder, threads=self.work.threads).predict([row.fields for row in rows])
-            return found
+        return lambda rows: np.asarray(self.way.artifact(self.teaching, folder, rows))
 
-        return answer
+    @cached_property
+    def way(self) -> Any:
+        return way_of(self.work, self.data)
 
     def _ask(self, name: str, answer: Answer) -> dict[str, np.ndarray]:
         """Return the answers by arm; all arms are asked at once, so that rows of like length share a batch."""

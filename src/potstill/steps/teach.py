@@ -17,6 +17,7 @@ from ..errors import TeacherError
 from ..lookup import load
 from ..records import Example, Limits, Want
 from ..workspace import Workspace
+from . import said
 from .data import Data
 from .ready import Ready, ready
 
@@ -117,15 +118,9 @@ class Teaching:
         return load("potstill.labels.account:Account")(self._store(), self.work.log, self.work.run, limits, offline, failed=self.failed)
 
     def logprobs(self, examples: Sequence[Example], *, count: bool = True) -> np.ndarray:
-        """Return the teacher's log-probabilities, of labels log-odds *Shape:* (n, classes); a row of NaN where it gave no answer."""
-        want = self.data.head.want
-        answers = self.ask(examples, [want], count=count)
-        out = np.full((len(examples), self.data.head.width), np.nan, np.float32)
-        known = set(answers.answered(example.id for example in examples))
-        places = [i for i, example in enumerate(examples) if example.id in known]
-        if places:
-            out[places] = answers.array([examples[i].id for i in places], want)
-        return out
+        """Return the teacher's scores, one row of them an example; of NaN where it gave no answer. See :mod:`.said`."""
+        found: np.ndarray = said.of(self.work, self.data).teacher(self, examples, count=count)
+        return found
 
     @property
     def _remote(self) -> bool:
@@ -149,16 +144,17 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
 
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("measure", "measuring the teacher against the floor"):
-            said = {"teacher": teaching.logprobs(data.validation.examples), "calibration": teaching.logprobs(data.calibration.examples)}
-            _answers(teaching, said["teacher"])
-            result = {"facts": {**teaching.teacher.facts(), **_samples(teaching, said["teacher"])}}
+            scores = {"teacher": teaching.logprobs(data.validation.examples), "calibration": teaching.logprobs(data.calibration.examples)}
+            _answers(teaching, scores["teacher"])
+            result = {"facts": {**teaching.teacher.facts(), **_samples(teaching, scores["teacher"])}}
             if data.teaches_gold:
-                fitted = floor(work, data)
-                said["floor"] = fitted.predict_logprobs([work.task.text(row) for row in data.validation])
+                way = said.of(work, data)
+                fitted = way.floor(teaching)
+                scores["floor"] = way.below(fitted, teaching, data.validation.examples)
                 result["floor"] = {"size_bytes": fitted.size_bytes, "seconds": fitted.fit_seconds}
-            save_arrays(folder / "validation.npz", said)
+            save_arrays(folder / "validation.npz", scores)
             if data.head.kind == "labels":
-                result["thresholds"] = {name: thresholds(work, data, said[name]) for name in ("teacher", "floor") if name in said}
+                result["thresholds"] = {name: thresholds(work, data, scores[name]) for name in ("teacher", "floor") if name in scores}
             storage.write_json(folder / "result.json", result)
 
     inputs = {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}
@@ -208,23 +204,23 @@ def _judge(work: Workspace, data: Data, stage: Stage) -> None:
 
 def baseline_figures(work: Workspace, data: Data, stage: Stage) -> dict[str, dict[str, float]]:
     """Return the metrics on validation of teacher, floor and majority, on the rows that the teacher answered."""
-    said = on_validation(stage)
+    scores = on_validation(stage)
     gold = work.task.encode(data.validation.examples, data.head)
-    known = np.isfinite(said["teacher"]).any(axis=1) & labeled(gold)
-    sides: dict[str, np.ndarray] = {name: said[name][known] for name in ("teacher", "floor") if name in said}
-    sides["majority"] = majority(work, data, len(gold))[known]
+    known = np.isfinite(scores["teacher"]).any(axis=1) & labeled(gold)
+    sides: dict[str, np.ndarray] = {name: scores[name][known] for name in ("teacher", "floor") if name in scores}
+    sides["majority"] = said.of(work, data).chance(scores["teacher"])[known]
     return {name: quality(work, data, gold[known], logprobs) for name, logprobs in sides.items()}
 
 
 def on_validation(stage: Stage) -> dict[str, np.ndarray]:
     """Return what teacher and floor said of the validation rows, by name, their thresholds taken off."""
-    said = load_arrays(stage.folder / "validation.npz")
-    return {name: scores - threshold(stage, name) if name in ("teacher", "floor") else scores for name, scores in said.items()}
+    found = load_arrays(stage.folder / "validation.npz")
+    return {name: scores - threshold(stage, name) if name in ("teacher", "floor") else scores for name, scores in found.items()}
 
 
 def thresholds(work: Workspace, data: Data, scores: np.ndarray) -> list[float] | None:
     """Return what is taken off scores before they decide, chosen on these scores of the validation rows; None where nothing is."""
-    if data.head.kind == "classes":
+    if data.head.kind != "labels":
         return None
     gold = work.task.encode(data.validation.examples, data.head)
     found: list[float] = work.task.thresholds(gold, scores, main_metric(work, data)).tolist()
@@ -242,22 +238,6 @@ def labeled(gold: np.ndarray) -> np.ndarray:
     return found
 
 
-def majority(work: Workspace, data: Data, rows: int) -> np.ndarray:
-    """Return the scores of someone who knows only how common each label is among the rows to learn from.
-
-    With any number of labels a row: the log-odds of each label's share, its thresholds chosen and taken off as everyone's are. Chance
-    without them tells nothing at all where no label applies to half the rows, and any model that tells something would be above it.
-    """
-    gold = work.task.encode([row for row in (*data.train, *data.validation) if row.gold is not None], data.head)
-    if data.head.kind == "labels":
-        yes = gold.sum(axis=0, dtype=np.int64) + 1
-        odds = np.log(yes / (len(gold) + 2 - yes)).astype(np.float32)
-        off = np.array(thresholds(work, data, np.tile(odds, (len(data.validation), 1))), np.float32)
-        return np.tile(odds - off, (rows, 1))
-    shares = (np.bincount(gold, minlength=data.head.width) + 1) / (len(gold) + data.head.width)
-    return np.tile(np.log(shares).astype(np.float32), (rows, 1))
-
-
 def quality(work: Workspace, data: Data, gold: np.ndarray, logprobs: np.ndarray) -> dict[str, float]:
     """Return every metric of the task."""
     metrics = work.task.metrics(data.head)
@@ -270,15 +250,6 @@ def main_metric(work: Workspace, data: Data) -> Any:
     required = work.recipe.requirement
     name = required.quality.metric if required is not None and required.quality is not None else next(iter(metrics))
     return metrics[name]
-
-
-def floor(work: Workspace, data: Data) -> Any:
-    """Return the cheapest thing that learns, TF-IDF with a linear model, fitted on the gold rows."""
-    gold = [row for row in data.train if row.gold is not None]
-    texts, encoded, seed = [work.task.text(row) for row in gold], work.task.encode(gold, data.head), work.recipe.seeds[0]
-    if data.head.kind == "labels":
-        return load("potstill.baselines.labels:labels_floor")(texts, encoded, seed=seed)
-    return load("potstill.baselines.floor:floor")(texts, encoded, classes=data.head.width, seed=seed)
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

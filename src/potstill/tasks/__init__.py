@@ -1,6 +1,6 @@
 """WHAT IS ASKED. Reads rows of data into examples, says which head a student needs and how an answer is judged; writes nothing.
 
-Text classification so far. Everything else in potstill meets a task through ``contracts.Task`` alone.
+Text classification and text generation so far. Everything else in potstill meets a task through ``contracts.Task`` alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .. import lookup
 from ..contracts import Task
 from ..errors import UserError
 
-TASKS = {"text-classification": "potstill.tasks.classification:TextClassification"}
+TASKS = {"text-classification": "potstill.tasks.classification:TextClassification", "text-generation": "potstill.tasks.generation:TextGeneration"}
 MANY = {"text-classification": "potstill.tasks.multilabel:MultiLabelClassification"}  # the same, where any number of labels apply
 
 

@@ -27,7 +27,7 @@ class TextClassification:
     name: str = "text-classification"
     head_kind: HeadKind = "classes"
 
-    def columns(self, given: Mapping[str, str]) -> Mapping[str, str]:
+    def columns(self, given: Mapping[str, str], present: Sequence[str] = ()) -> Mapping[str, str]:
         """Return role -> column with defaults filled in; a role given an empty column is left out.
 
         ``label: ""`` thus says that the data has no gold labels. Raises :class:`UserError` for an unknown role.

@@ -32,7 +32,7 @@ class MultiLabelClassification:
     name: str = "text-classification"
     head_kind: HeadKind = "labels"
 
-    def columns(self, given: Mapping[str, str]) -> Mapping[str, str]:
+    def columns(self, given: Mapping[str, str], present: Sequence[str] = ()) -> Mapping[str, str]:
         """Return role -> column with defaults filled in; ``labels: ""`` says that the data has no gold labels."""
         return filled(given, ROLES, DEFAULTS, self.name)
 

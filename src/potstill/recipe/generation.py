@@ -1,0 +1,53 @@
+"""What goes with ``task: text-generation``, and what does not yet: beside the other sections' own checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .base import Finding
+from .requirement import GENERATION_METRICS
+
+TASK = "text-generation"
+TEACHERS = ("model",)
+STUDENTS = ("transformer",)
+MAX_LENGTH = 512  # tokens of a row, where the recipe says nothing: a conversation is longer than a sentence
+
+
+def usual(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a recipe of this task as it was written, with what it leaves out where this task has defaults of its own."""
+    found = {"suspects": "ignore", "robustness": {"arms": []}, **values}
+    match found:
+        case {"teacher": {"kind": "model"} as teacher}:
+            found["teacher"] = {"max_length": MAX_LENGTH, **teacher}
+    match found:
+        case {"requirement": {"quality": dict(quality)} as required}:
+            found["requirement"] = {**required, "quality": {"metric": GENERATION_METRICS[0], **quality}}
+    return found
+
+
+def findings(recipe: Any) -> Iterator[Finding]:
+    """Yield what this task can't be asked for."""
+    if recipe.teacher.kind not in TEACHERS:
+        remedy = "take one of kind model: a folder with a causal language model"
+        yield Finding(("teacher", "kind"), f"{TASK} can't ask a teacher of kind {recipe.teacher.kind}", remedy)
+    else:
+        if recipe.teacher.adapt is not None:
+            yield Finding(("teacher", "adapt"), f"a teacher of {TASK} is taken as it is", "leave adapt out: its own head is what is learnt from")
+        if recipe.teacher.precision not in ("fp32", "bf16"):
+            yield Finding(("teacher", "precision"), f"{TASK} can't be asked in {recipe.teacher.precision}", "name fp32 or bf16")
+    for place, student in enumerate(recipe.students):
+        if student.kind not in STUDENTS:
+            yield Finding(("students", place, "kind"), f"'{student.name}' ({student.kind}) writes no text", "take one of kind transformer")
+        elif student.general is not None:
+            remedy = "leave it out: plain text is a form of row, data.columns: {text: ...}"
+            yield Finding(("students", place, "general"), f"{TASK} has no general stage", remedy)
+    unused = {
+        "augment": bool(recipe.augment), "rounds": recipe.rounds.count > 1, "suspects": recipe.suspects != "ignore",
+        "robustness": bool(recipe.robustness.arms) or recipe.robustness.out_of_domain is not None,
+        "instructions": recipe.looks_for_instructions != "ignore", "data": recipe.data.unlabeled is not None,
+    }  # fmt: skip
+    for section, asked in unused.items():
+        if asked:
+            what = "a pool" if section == "data" else section
+            yield Finding((section, "unlabeled") if section == "data" else (section,), f"{TASK} has no use for {what} yet", "leave it out")

@@ -1,0 +1,18 @@
+"""What everyone says of rows: the teacher, the artifacts, the floor, and chance. One way for a kind of task.
+
+All ways have the same functions; all that a step knows of the kind of task is which it asks: ``of``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..lookup import load
+
+WAYS = {"classes": "Classifying", "labels": "Classifying"}
+
+
+def of(work: Any, data: Any) -> Any:
+    """Return the way of this data's head."""
+    way = WAYS[data.head.kind]
+    return load(f"potstill.steps.{way.lower()}:{way}")(work, data)
