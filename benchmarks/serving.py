@@ -5,8 +5,8 @@
 
 The client is pinned to one core, each server to the other, whichever arm; every process runs ONNX Runtime on one thread. Requests are sent at a fixed
 rate over connections that are kept, whatever comes back, and timed from the moment when each was due: a server that falls behind can't hide it. The
-highest rate is the highest at which 99 % of the answers took at most 50 ms and none failed, found by doubling and halving, arm by arm in turn, so many
-rounds; LitServe stands with the better of no batches and batches of 8. The overhead is the median of single requests less that of the same texts
+highest rate is the highest at which 99 % of the answers took at most 50 ms and none failed, in one of two trials, found by doubling and halving, arm by
+arm in turn, so many rounds; LitServe stands with the better of no batches and batches of 8. The overhead is the median of single requests less that of the same texts
 through ONNX Runtime alone, tokens ready, on the server's core.
 A second call goes on where the first stopped (benchmarks/work/serving). Figures go to benchmarks/results/serving.json.
 """
@@ -47,7 +47,7 @@ class Size:
     """How long each part takes."""
 
     seconds: float = 6.0  # of one rate
-    rounds: int = 5
+    rounds: int = 3
     singles: int = 1000
     overload_s: float = 60.0
     swap_s: float = 20.0
@@ -237,11 +237,15 @@ class Bench:
 
 
 def highest_rate(bench: Bench, arm: str) -> dict[str, Any]:
-    """The highest rate with p99 within the limit: doubled until it fails, then halved in between, to 4 %."""
+    """The highest rate with p99 within the limit: doubled until it fails, then halved in between, to 4 %. It fails if it fails twice: what else
+    the machine does for a moment must not end the search."""
     with running(arm, bench.bundle, bench.peers) as (_, port):
         driven(port, bench.text, 20, 1.0)
 
         def holds(rate: float) -> bool:
+            return once(rate) or once(rate)
+
+        def once(rate: float) -> bool:
             sent = driven(port, bench.text, rate, bench.size.seconds)
             tried.append({"rate": round(rate, 1), "p50_ms": sent.p(50), "p99_ms": sent.p(99), "failed": len(sent.done) - sent.count(200) + sent.refused})
             time.sleep(0.2)
