@@ -5,9 +5,9 @@
 
 The client is pinned to one core, each server to the other, whichever arm; every process runs ONNX Runtime on one thread. Requests are sent at a fixed
 rate over connections that are kept, whatever comes back, and timed from the moment when each was due: a server that falls behind can't hide it. The
-highest rate is the highest at which 99 % of the answers took at most 50 ms and none failed, in one of two trials, found by doubling and halving, arm by
-arm in turn, so many rounds; LitServe stands with the better of no batches and batches of 8. The overhead is the median of single requests less that of the same texts
-through ONNX Runtime alone, tokens ready, on the server's core.
+highest rate is the highest at which 99 % of the answers took at most 50 ms and none failed, in one of two trials, found by doubling and halving, arm
+by arm in turn, so many rounds; LitServe stands with the better of no batches and batches of 8. The overhead is the median of single requests less
+that of the same texts through ONNX Runtime alone, tokens ready, on the server's core.
 A second call goes on where the first stopped (benchmarks/work/serving). Figures go to benchmarks/results/serving.json.
 """
 
