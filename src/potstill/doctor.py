@@ -31,6 +31,7 @@ def examine(cwd: Path, home: Path) -> dict[str, dict[str, Any]]:
         "extra train": _extra("train"),
         "extra trees": _extra("trees"),
         "extra gguf": _extra("gguf"),
+        "extra lora": _extra("lora"),
         "disk": _disk(cwd, home),
         "label store": _store(home / "labels"),
         "quickstart": _demo(),

@@ -7,6 +7,7 @@ from typing import Any
 
 from .base import Finding
 from .requirement import GENERATION_METRICS
+from .students import WRITING_ONLY, TransformerStudent
 
 TASK = "text-generation"
 TEACHERS = ("model",)
@@ -51,3 +52,13 @@ def findings(recipe: Any) -> Iterator[Finding]:
         if asked:
             what = "a pool" if section == "data" else section
             yield Finding((section, "unlabeled") if section == "data" else (section,), f"{TASK} has no use for {what} yet", "leave it out")
+
+
+def elsewhere(recipe: Any) -> Iterator[Finding]:
+    """Yield what is asked for that this task alone has."""
+    if recipe.training.pack:
+        yield Finding(("training", "pack"), f"{recipe.task} packs no rows", f"leave it out: it is for {TASK}")
+    for place, student in enumerate(recipe.students):
+        for name in WRITING_ONLY:
+            if isinstance(student, TransformerStudent) and getattr(student, name) not in (None, False, "even"):
+                yield Finding(("students", place, name), f"'{student.name}' is to write nothing, and {name} is for students that do", "leave it out")

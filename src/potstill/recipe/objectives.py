@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from .base import Section, Text, one, tagged
 
@@ -82,9 +82,38 @@ class Hard(Section):
     class_weights: Annotated[Literal["none", "balanced"] | dict[Text, Weight], Field(exclude_if=lambda value: value == "none")] = "none"
 
 
-Objective = tagged(Logits, Hidden, Embedding, Attention, Relations, Hard)
+Divergence = Literal["forward_kl", "reverse_kl", "jsd", "skew_kl", "skew_reverse_kl", "total_variation"]
+
+
+class Tokens(Section):
+    """Match the teacher's distribution at each token that is learnt, and the token that stands there; for students that write.
+
+    ``weight`` of the teacher's, by ``divergence``; ``hard`` of the token. Of both are the means over tokens. The teacher's alone where the
+    recipe says nothing, as in Sreenivas et al. 2024 (arXiv:2408.11796); the control learns by the tokens alone.
+    """
+
+    kind: Literal["tokens"] = "tokens"
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    hard: Annotated[float, Field(ge=0)] = 0.0
+    divergence: Divergence = "forward_kl"
+    beta: Annotated[float, Field(ge=0, le=1)] | None = None  # of jsd: 0 forward KL, 1 reverse KL; null: 0.5
+    alpha: Annotated[float, Field(ge=0, lt=1)] | None = None  # of skew_kl and skew_reverse_kl; null: 0.1
+    kd_temperature: Annotated[float, Field(gt=0)] = 1.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Tokens:
+        if not self.weight and not self.hard:
+            one("weight and hard are both 0: nothing would be learnt", "give one of them a weight")
+        for name, users in (("beta", ("jsd",)), ("alpha", ("skew_kl", "skew_reverse_kl"))):
+            if getattr(self, name) is not None and self.divergence not in users:
+                one(f"'{name}' is no part of {self.divergence}", f"it is of {' and '.join(users)}: leave it out")
+        return self
+
+
+Objective = tagged(Logits, Hidden, Embedding, Attention, Relations, Hard, Tokens)
 Inner = tagged(Hidden, Embedding, Attention, Relations)  # those that look inside the teacher, and need no labels
 INNER: tuple[type[Section], ...] = (Hidden, Embedding, Attention, Relations)
 # Gold labels beside the teacher's answers: on ICD-10-CM chapters 0.8 and 2.1 points better than answers alone (docs/log.md). Each term
 # is a mean over the rows that have it, so rows without gold take nothing from it.
 DEFAULT = (Logits(), Hard())
+DEFAULT_OF_TOKENS = (Tokens(),)  # where text is written

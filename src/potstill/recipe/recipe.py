@@ -16,7 +16,7 @@ from .base import Finding, Section, Slug, refuse
 from .data import Data
 from .endpoint import is_loopback
 from .export import Export
-from .objectives import DEFAULT, INNER, Objective
+from .objectives import DEFAULT, DEFAULT_OF_TOKENS, INNER, Objective
 from .requirement import MANY_METRICS, METRICS, Requirement
 from .robustness import Robustness
 from .rounds import Rounds
@@ -87,7 +87,7 @@ class Recipe(Section):
 
     def objectives_of(self, student: Any) -> Sequence[Any]:
         """Return the terms that ``student`` is asked to learn by: its own, else the recipe's, else the default."""
-        return student.objectives or self.objectives or list(DEFAULT)
+        return student.objectives or self.objectives or list(DEFAULT_OF_TOKENS if self.task == generation.TASK else DEFAULT)
 
     def warnings(self) -> list[str]:
         """Return what is allowed but should be known before a run."""
@@ -112,8 +112,7 @@ class Recipe(Section):
         yield from self._names()
         yield from self._roles()
         yield from self._metric()
-        if self.task == generation.TASK:
-            yield from generation.findings(self)
+        yield from (generation.findings if self.task == generation.TASK else generation.elsewhere)(self)
         yield from self._trees()
         yield from self._many_teacher()
         yield from self._objectives()
@@ -189,7 +188,10 @@ class Recipe(Section):
             yield from self._twice(path, objectives or ())
             for place, term in enumerate(objectives or ()):
                 kind = term.kind
-                if isinstance(term, INNER):
+                if (kind == "tokens") != (self.task == generation.TASK):
+                    instead = "logits" if kind == "tokens" else "tokens"
+                    yield Finding((*path, place), f"{self.task} does not learn by '{kind}'", f"take {{kind: {instead}}}")
+                elif isinstance(term, INNER):
                     yield from self._inner((*path, place), kind, users)
             yield from self._idle(path, objectives or (), users)
         for i, student in enumerate(self.students):

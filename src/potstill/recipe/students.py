@@ -86,8 +86,23 @@ class General(Section):
     batch_size: Whole | None = None
 
 
+class Lora(Section):
+    """Low-rank adapters learn, and nothing else; they are merged into the student that ships (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: Whole = 16
+    alpha: Annotated[float, Field(gt=0)] = 32.0  # what they add is times alpha / rank
+
+
+def _unsaid(default: object) -> Any:
+    """Leave an option out of what is written down while it is the default: recipes that are silent about it keep their fingerprints."""
+    return Field(exclude_if=lambda value: value == default)
+
+
 class TransformerStudent(LoopStudent):
-    """Some of the layers of a transformer, the teacher or the model in a folder, as wide or narrower; or the same architecture from scratch."""
+    """Some of the layers of a transformer, the teacher or the model in a folder, as wide or narrower; or the same architecture from scratch.
+
+    ``choose``, ``lora`` and ``checkpointing`` are for students that write.
+    """
 
     kind: Literal["transformer"] = "transformer"
     source: Annotated[Text, Field(alias="from")] = "teacher"
@@ -98,11 +113,16 @@ class TransformerStudent(LoopStudent):
     intermediate: Whole | None = None  # neurons of a feed-forward layer
     hidden: Whole | None = None
     general: General | None = None  # null: the student starts from the teacher's layers
+    choose: Annotated[Literal["even", "importance"], _unsaid("even")] = "even"  # which layers: evenly spread, or those that the loss misses most
+    lora: Annotated[Lora | None, _unsaid(None)] = None
+    checkpointing: Annotated[bool, _unsaid(False)] = False  # less memory for a third more time: layers are computed twice
 
     @model_validator(mode="after")
     def _scratch(self) -> TransformerStudent:
         if self.source == "scratch" and not isinstance(self.layers, int):
             one(f"layers {self.layers} of a student from scratch: it has none to choose from", f"say how many: {len(self.layers)}")
+        if self.choose == "importance" and (self.source == "scratch" or not isinstance(self.layers, int)):
+            one("choose: importance chooses among a source's layers, and there is nothing to choose", "say how many layers, or leave choose out")
         return self
 
 
@@ -167,6 +187,7 @@ class TreesStudent(Student):
 
 AnyStudent = tagged(TransformerStudent, StaticStudent, NgramStudent, ConvolutionalStudent, RecurrentStudent, TreesStudent)
 USES_HIDDEN: tuple[type[Any], ...] = (TransformerStudent,)  # the kinds that have inner states to match
+WRITING_ONLY = ("choose", "lora", "checkpointing")  # a transformer's options that a classifier has not
 SHAPE = ("heads", "intermediate", "hidden")  # a transformer's widths: those that it leaves out are no part of a fingerprint
 
 
@@ -176,5 +197,6 @@ def unshaped(student: Any) -> set[str]:
 
 
 def reads_rows(student: Any) -> bool:
-    """Return whether a student's widths are chosen by rows that it learns from."""
-    return isinstance(student, TransformerStudent) and student.source != "scratch" and len(unshaped(student)) < len(SHAPE)
+    """Return whether a student's widths, or its layers, are chosen by rows that it learns from."""
+    by_rows = isinstance(student, TransformerStudent) and (len(unshaped(student)) < len(SHAPE) or student.choose == "importance")
+    return by_rows and student.source != "scratch"

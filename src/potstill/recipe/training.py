@@ -19,3 +19,5 @@ class Training(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip: Annotated[float, Field(gt=0)] = 1.0  # the gradient's greatest norm
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    # Rows of text side by side in one, none of which sees its neighbors: no padding is computed. The gradients are the same.
+    pack: Annotated[bool, Field(exclude_if=lambda value: not value)] = False

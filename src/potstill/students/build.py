@@ -12,7 +12,7 @@ from .. import storage
 from ..errors import UserError
 from ..lookup import did_you_mean, require
 from ..lookup import load as look_up
-from ..records import Example, Head
+from ..records import Example, Head, HeadKind
 from ..redact import Redactor
 from .architectures import learning_rate
 from .folder import read
@@ -62,6 +62,8 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+# A kind's module where a student is to write instead of to classify.
+WRITING: Mapping[str, str] = {"transformer": "potstill.students.causal"}
 EMBEDDED = Defaults(epochs=6, learning_rate=5e-3, batch_size=128)  # of n-grams whose rows are embeddings, read by a head
 
 
@@ -73,7 +75,7 @@ def learns(spec: Any) -> Literal["loop", "fit"]:
 def check(specs: Iterable[Any]) -> None:
     """Raise :class:`MissingExtraError` where a student's kind needs a package that is not installed: before anything is spent on it."""
     for spec in specs:
-        require(*_kind(spec.kind).needs)
+        require(*_kind(spec.kind).needs, *(("peft",) if getattr(spec, "lora", None) else ()))
 
 
 def options(spec: Any, source: Path | None = None) -> Defaults:
@@ -85,7 +87,8 @@ def options(spec: Any, source: Path | None = None) -> Defaults:
         return usual
     config = storage.read_json(source / "config.json")
     width, heads = config.get("hidden_size", config.get("dim")), config.get("num_attention_heads", config.get("n_heads"))
-    if width and heads and getattr(spec, "heads", None) and getattr(spec, "source", None) != "scratch":
+    bound = "num_key_value_heads" not in config  # a decoder's hidden size is free of its heads
+    if width and heads and bound and getattr(spec, "heads", None) and getattr(spec, "source", None) != "scratch":
         width = spec.heads * width // heads  # heads are kept whole
     width = getattr(spec, "hidden", None) or width
     return usual if width is None else changed(usual, learning_rate=learning_rate(int(width)))
@@ -111,7 +114,7 @@ def build(
     if replace:
         redactor = Redactor.plain(replace)
         rows = [changed(row, fields=redactor.fields(row.fields)) for row in rows]
-    student = look_up(f"{_kind(spec.kind).module}:build")(spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows)
+    student = look_up(f"{_module(spec.kind, head.kind)}:build")(spec, head, source=source, fields=fields, seed=seed, max_length=max_length, rows=rows)
     if replace:
         student.spec["replace"] = [dict(rule) for rule in replace]
     return _reading(student, source or Path())
@@ -119,7 +122,8 @@ def build(
 
 def load(folder: Path) -> AnyStudent:
     """Return the student that was saved to ``folder``; raises BundleError where there is none."""
-    return _reading(look_up(f"{_kind(read(folder)['kind'], str(folder)).module}:load")(folder), folder)
+    saved = read(folder)
+    return _reading(look_up(f"{_module(saved['kind'], saved['head']['kind'], str(folder))}:load")(folder), folder)
 
 
 def _reading(student: Any, folder: Path) -> AnyStudent:
@@ -128,6 +132,16 @@ def _reading(student: Any, folder: Path) -> AnyStudent:
         student.preprocess = look_up("potstill.serving.preprocess:replaced")(student.preprocess, student.spec, folder)
     made: AnyStudent = student
     return made
+
+
+def _module(kind: str, head: HeadKind, place: str = "students.kind") -> str:
+    """Return the module that builds and loads a kind of student with such a head."""
+    usual = _kind(kind, place).module
+    if head != "tokens":
+        return usual
+    if kind not in WRITING:
+        raise UserError(f"a student of kind '{kind}' writes no text", place=place, remedy=f"take one of kind {', '.join(WRITING)}")
+    return WRITING[kind]
 
 
 def _kind(name: str, place: str = "students.kind") -> Kind:

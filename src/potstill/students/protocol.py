@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
+    from ..objectives.tokens.heads import Head as TokenHead
     from ..records import Head
     from ..serving.preprocess import Item, Preprocess
 
@@ -75,6 +76,16 @@ class LoopStudent(Protocol):
 
         It shares no state that exporting could change with ``module``; attention is eager.
         """
+
+
+class TokenStudent(LoopStudent, Protocol):
+    """A student that writes. Its logits never stand in memory as a whole: it gives what goes into its head, and the head."""
+
+    def states(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the last states *Shape:* (lines, length, width) of a batch of :class:`potstill.serving.turns.Turns`, packed or not."""
+
+    def token_head(self) -> TokenHead:
+        """Return what makes logits of states; its tensors are the module's own."""
 
 
 class FitStudent(Protocol):

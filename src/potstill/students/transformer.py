@@ -139,10 +139,8 @@ def _cut(spec: Any, head: Head, source: Path, rows: Sequence[Example], *, fields
     found = narrow.importance(whole.module, _batches(whole, sorted(rows, key=lambda row: row.id)[: narrow.ROWS]))
     kept = narrow.Importance(found.heads[list(layers)], found.neurons[list(layers)], found.hidden)
     state = narrow.sliced(student.module.state_dict(), student.module.config, wanted, kept)
-    small = copy.deepcopy(student.module.config)
-    small.num_attention_heads, small.intermediate_size, small.hidden_size = wanted.heads, wanted.neurons, wanted.hidden
     with quiet(), seeded(0):
-        model = AutoModelForSequenceClassification.from_config(small, attn_implementation="sdpa", dtype=torch.float32)
+        model = AutoModelForSequenceClassification.from_config(narrow.resized(student.module.config, wanted), attn_implementation="sdpa", dtype=torch.float32)
     model.load_state_dict(state)
     return TransformerStudent(model, head, student.tokenizer, student.spec, layers)
 
