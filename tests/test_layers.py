@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "potstill"
 WORDS = {"errors", "records", "contracts", "storage", "cache", "instructions", "lookup", "redact", "rng", "runlog"}
-MATHS = {"objectives", "evaluation.metrics", "evaluation.statistics", "training.schedules"}
+MATHS = {"objectives", "evaluation.metrics", "evaluation.generation", "evaluation.statistics", "training.schedules"}
 ARROWS = {  # from a stage's folder to a module of another: each of them argued for in ARCHITECTURE.md
     "training": {"students", "objectives"},
     "students": {"serving.preprocess", "serving.hashing", "serving.turns"},

@@ -203,7 +203,8 @@ def test_merged_adapters_say_what_the_trained_ones_said(source, tmp_path):
     assert torch.equal(before, logits(plain))
     assert student.parameters == plain.parameters
     trained = [name for name, p in student.module.named_parameters() if p.requires_grad]
-    assert trained and all("lora_" in name for name in trained)
+    assert trained
+    assert all("lora_" in name for name in trained)
     with torch.no_grad():
         for name, value in student.module.named_parameters():
             if "lora_B" in name:

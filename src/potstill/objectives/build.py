@@ -12,17 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..records import HeadKind, Want
+from ..records import WANTED, HeadKind, Want
 from ..students.protocol import Output
 from . import attention, divergences, hard
 from . import labels as labels_losses
 from .balance import weights
 from .divergences import units
 from .hidden import Projection, uniform
+from .tokens import term as tokens_term
 
 LOGPROBS, LOGODDS = Want("logprobs"), Want("logodds")
-Compute = Callable[[Output, Mapping[Want, Tensor], Tensor], tuple[Tensor, Tensor]]
-Count = Callable[[Mapping[Want, Tensor], Tensor], Tensor]
+# Of (what the student says, the teacher's answers, gold): Output, a mapping of wants, classes; of one that writes Spoken, a target, tokens.
+Compute = Callable[[Any, Any, Tensor], tuple[Tensor, Tensor]]
+Count = Callable[[Any, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Term:
     finite: bool = False
     attends: frozenset[int] = frozenset()  # the student's layers whose queries, keys and values it reads
 
-    def __call__(self, output: Output, answers: Mapping[Want, Tensor], gold: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, output: Any, answers: Any, gold: Tensor) -> tuple[Tensor, Tensor]:
         """Return (sum, count) over the units of a batch; ``answers`` hold (units, width) arrays, ``gold`` (units,) with -1 for none."""
         return self.compute(output, answers, gold)
 
@@ -77,7 +79,7 @@ class Shape:
 
     @property
     def want(self) -> Want:
-        return {"classes": LOGPROBS, "labels": LOGODDS}[self.kind]
+        return WANTED[self.kind]
 
     @property
     def attends(self) -> bool:
@@ -102,7 +104,8 @@ def build(
     for place, spec in enumerate(specs):
         seen = sum(earlier["kind"] == spec["kind"] for earlier in specs[:place])
         name = f"{spec['kind']}.{seen + 1}" if seen else str(spec["kind"])
-        term = KINDS[spec["kind"]](spec, shape)
+        fits = (spec["kind"] == "tokens") == (head_kind == "tokens")
+        term = KINDS[spec["kind"]](spec, shape) if fits else None
         if term is None:
             left_out.append(name)
         else:
@@ -110,6 +113,7 @@ def build(
     if not terms or (head_width and not any(term.gold or shape.want in term.needs for term in terms)):
         why = f"can use none of its objectives: {', '.join(left_out)}" if not terms else "would never be taught its classes"
         remedy = "add an objective that teaches them: {kind: logits}, or {kind: hard} for gold labels"
+        remedy = "take {kind: tokens}" if head_kind == "tokens" else remedy
         raise UserError(f"the student {why}", place="objectives", remedy=remedy)
     return terms, left_out
 
@@ -213,6 +217,12 @@ def _relations(spec: Mapping[str, Any], shape: Shape) -> Term | None:
     return Term("relations", spec["weight"], frozenset({want}), compute, lambda answers, gold: units(answers[want]), attends=frozenset({shape.student_layers}))
 
 
+def _tokens(spec: Mapping[str, Any], shape: Shape) -> Term:
+    """Weigh its two parts itself: they come from one pass."""
+    needs = frozenset({shape.want}) if spec.get("weight", 1.0) else frozenset()
+    return Term("tokens", 1.0, needs, tokens_term.compute(spec), tokens_term.count)
+
+
 def _pairs(spec: Mapping[str, Any], shape: Shape, usual: list[tuple[int, int]], first: int = 0) -> list[tuple[int, int]]:
     """Return the (teacher's layer, student's layer) pairs that are asked for. Raises :class:`UserError` for a layer that is not there."""
     given = spec.get("layers", "uniform")
@@ -228,5 +238,5 @@ def _pairs(spec: Mapping[str, Any], shape: Shape, usual: list[tuple[int, int]], 
 
 
 KINDS: Mapping[str, Callable[[Mapping[str, Any], Shape], Term | None]] = {
-    "logits": _logits, "hard": _hard, "hidden": _hidden, "embedding": _embedding, "attention": _attention, "relations": _relations,
+    "logits": _logits, "hard": _hard, "hidden": _hidden, "embedding": _embedding, "attention": _attention, "relations": _relations, "tokens": _tokens,
 }  # fmt: skip

@@ -137,10 +137,11 @@ def _whole(source: Path) -> PreTrainedModel:
     """Return the language model in ``source``. Raises :class:`UserError` for one that is none, or whose layers stand elsewhere."""
     try:
         with quiet(), seeded(0):
-            model, info = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **SAFE)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True, **SAFE)
     except (OSError, ValueError) as error:
         remedy = "a student that writes is cut from a causal language model: config.json, model.safetensors, tokenizer.json"
         raise UserError(f"no language model can be read: {str(error).splitlines()[0]}", place=str(source), remedy=remedy) from error
+    model, info = loaded
     check_layers(model, str(source))
     if info["missing_keys"]:
         lacking = ", ".join(sorted(map(str, info["missing_keys"]))[:3])

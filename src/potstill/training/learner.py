@@ -14,7 +14,7 @@ from ..objectives.build import Term
 from ..records import HeadKind, Want
 from ..students.attention import watched
 from ..students.protocol import Attention, LoopStudent
-from .records import TrainingRows
+from .records import LoopSpec, TrainingRows
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Learner(nn.Module):
         return torch.stack([term.count(part.answers, part.gold) for term in self.terms]).double()
 
 
-def gather(student: LoopStudent, rows: TrainingRows, batch: Sequence[int] | np.ndarray, wants: frozenset[Want]) -> Part:
+def gather(student: LoopStudent, rows: TrainingRows, batch: Sequence[int] | np.ndarray, wants: frozenset[Want], spec: LoopSpec | None = None) -> Part:
     """Return the rows ``batch`` as tensors, with the answers that are wanted and no others."""
     inputs = student.preprocess.collate([rows.items[i] for i in batch])
     return Part(
@@ -72,8 +72,10 @@ def gather(student: LoopStudent, rows: TrainingRows, batch: Sequence[int] | np.n
     )
 
 
-def check(student: LoopStudent, rows: TrainingRows, terms: Sequence[Term]) -> None:
+def check(student: LoopStudent, rows: TrainingRows, terms: Sequence[Term], spec: LoopSpec | None = None) -> None:
     """Raise :class:`UserError` where the rows lack what a term needs: at the start, not after an hour."""
+    if spec is not None and spec.pack:
+        raise UserError("rows with one answer each can't be packed", place="training.pack", remedy="leave it out: it is for students that write")
     for term in terms:
         if term.gold and not (np.asarray(rows.gold) >= 0).any():
             raise UserError(f"'{term.name}' learns from gold labels, and no row has one", place="objectives", remedy="leave it out")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,16 +20,30 @@ from ..contracts import Progress, silent
 from ..errors import UserError
 from ..evaluation.statistics import Score
 from ..objectives.build import Term
+from ..records import HeadKind
 from ..runlog import RunLog
 from ..students.protocol import LoopStudent
-from . import checkpoint, precision, schedules
+from . import checkpoint, precision, schedules, tokens
 from .batches import bucketed
-from .learner import Learner, Part, check, gather, predict
+from .learner import Learner, check, gather, predict
 from .records import History, LoopSpec, TrainingRows
 
 __all__ = ["predict", "train"]
 
 Judge = Callable[[LoopStudent], Score]
+
+
+@dataclass(frozen=True)
+class Way:
+    """What depends on what a student puts out: the ``learner`` that holds it and its terms, and the parts that it is given."""
+
+    learner: Callable[..., Any]
+    gather: Callable[..., Any]
+    check: Callable[..., None]
+
+
+OF_ROWS = Way(Learner, gather, check)
+WAYS: Mapping[HeadKind, Way] = {"classes": OF_ROWS, "labels": OF_ROWS, "tokens": Way(tokens.Learner, tokens.gather, tokens.check)}
 PEEK = 20  # steps between two reads of the running loss: each read makes a GPU wait
 
 
@@ -43,14 +58,15 @@ def train(
     one to bit-equal weights. The global torch generator and the number of threads are put back as they were. Raises
     :class:`UserError` where rows lack what a term needs, or where the loss is no number.
     """
-    check(student, rows, terms)
+    way = WAYS[student.head.kind]
+    way.check(student, rows, terms, spec)
     began, arithmetic, home = time.perf_counter(), precision.resolve(spec.precision), next(student.module.parameters()).device
     accelerator = Accelerator(cpu=not torch.cuda.is_available())  # autocast is the learner's: accelerate fixes its own for the whole process
     with _own_torch(spec, accelerator):
-        learner = Learner(student, terms, arithmetic.name)
+        learner = way.learner(student, terms, arithmetic.name)
         optimizer = OPTIMIZERS[spec.optimizer](learner, spec)
         wrapped, stepper = accelerator.prepare(learner, optimizer)
-        run = _Run(student, rows, spec, evaluate, scratch, progress, log or RunLog(), accelerator, learner, wrapped, optimizer, stepper)
+        run = _Run(student, rows, spec, evaluate, scratch, progress, log or RunLog(), accelerator, way, learner, wrapped, optimizer, stepper)
         run.history.precision = arithmetic.name
         run.until_done(began)
     student.module.to(home).eval()
@@ -69,7 +85,8 @@ class _Run:
     progress: Progress
     log: RunLog
     accelerator: Accelerator
-    learner: Learner
+    way: Way
+    learner: Any
     wrapped: nn.Module  # the learner, or what synchronizes its gradients
     optimizer: torch.optim.Optimizer
     stepper: torch.optim.Optimizer  # the optimizer as accelerate hands it out
@@ -128,12 +145,12 @@ class _Run:
         self.stepper.step()
         self.stepper.zero_grad()
 
-    def _parts(self, batch: np.ndarray) -> tuple[list[Part], float]:
+    def _parts(self, batch: np.ndarray) -> tuple[list[Any], float]:
         """Return this process's micro-batches and their share in the loss: 1, or 0 for a process without rows, which has a stand-in."""
         mine = batch[self.accelerator.process_index :: self.accelerator.num_processes]
         rows = mine if len(mine) else batch[:1]  # a process that sat out would leave the others waiting for its gradients
         size = self.spec.micro_batch or len(rows)
-        parts = [gather(self.student, self.rows, rows[i : i + size], self.wants) for i in range(0, len(rows), size)]
+        parts = [self.way.gather(self.student, self.rows, rows[i : i + size], self.wants, self.spec) for i in range(0, len(rows), size)]
         return parts, float(len(mine) > 0)
 
     # ---------------------------------------------------------------------------------------------------- evaluation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,15 +12,20 @@ from ..errors import UserError
 from ..evaluation.statistics import Score
 from ..records import Want
 
+if TYPE_CHECKING:
+    from ..objectives.tokens.column import Column
+
 
 @dataclass(frozen=True)
 class TrainingRows:
     """Rows to learn from: ``items`` as encoded by the student's preprocessing, ``gold`` as the task encodes it, -1 for none,
-    ``teacher`` one array *Shape:* (units, width) a row for every want. Raises :class:`UserError` where they differ in number."""
+    ``teacher`` one array *Shape:* (units, width) a row for every want. Of a student that writes, the tokens of its items are what gold is, and
+    ``column`` holds the teacher's answers. Raises :class:`UserError` where they differ in number."""
 
     items: Sequence[Mapping[str, np.ndarray]]
     gold: np.ndarray
     teacher: Mapping[Want, Sequence[np.ndarray]] = field(default_factory=dict)
+    column: Column | None = None
 
     def __post_init__(self) -> None:
         counts = {"items": len(self.items), "gold": len(self.gold), **{want.key: len(arrays) for want, arrays in self.teacher.items()}}
@@ -51,6 +56,7 @@ class LoopSpec:
     threads: int | None = None
     micro_batch: int | None = None
     optimizer: str = "adamw"  # or "sgd", with momentum and without decay
+    pack: bool = False  # rows of text side by side in one
 
     def __post_init__(self) -> None:
         counts = ("steps", "batch_size", "evaluations", "patience", "micro_batch", "threads")

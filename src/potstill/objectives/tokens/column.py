@@ -1,0 +1,79 @@
+"""A teacher's answers to many rows, of which a batch at a time is met: whoever keeps them, and in whatever shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...errors import UserError
+from .targets import Full, Hidden, Sampled, Sparse, Target
+
+
+class Column(Protocol):
+    """What a teacher said, by the numbers of rows. A store has one, memory has one, and so has a teacher that is asked while a student learns."""
+
+    def gather(self, rows: Sequence[int]) -> Target:
+        """Return what it said of all learnt positions of ``rows``, end to end in their order: as many as the rows have, and no others.
+
+        On any device; a head, which does not change from batch to batch, had best be where it is used.
+        """
+
+
+@dataclass(frozen=True)
+class Held:
+    """A column in memory: a target a row, all of one shape."""
+
+    targets: Sequence[Target]
+
+    def gather(self, rows: Sequence[int]) -> Target:
+        return joined([self.targets[row] for row in rows])
+
+
+def joined(targets: Sequence[Target]) -> Target:
+    """Return targets of one shape end to end. Raises :class:`UserError` for none, and for several shapes."""
+    kinds = {type(target) for target in targets}
+    if len(kinds) != 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "nothing"
+        raise UserError(f"targets of {names} can't stand end to end", place="token loss, target", remedy="give all rows of a column in one shape")
+    return JOINED[kinds.pop()](targets)
+
+
+def _sparse(targets: Sequence[Sparse]) -> Sparse:
+    width = max(target.ids.shape[1] for target in targets)
+    ids, logprobs = (torch.cat([_wider(getattr(t, name), width, empty) for t in targets]) for name, empty in (("ids", 0), ("logprobs", float("-inf"))))
+    return Sparse(ids, logprobs, torch.cat([target.tail for target in targets]))
+
+
+def _sampled(targets: Sequence[Sampled]) -> Sampled:
+    width = max(target.ids.shape[1] for target in targets)
+    ids, weights = (torch.cat([_wider(getattr(t, name), width, 0) for t in targets]) for name in ("ids", "weights"))
+    told = [target.logprobs for target in targets if target.logprobs is not None]
+    return Sampled(ids, weights, torch.cat([_wider(one, width, 0) for one in told]) if len(told) == len(targets) else None)
+
+
+def _wider(tensor: Tensor, width: int, empty: float) -> Tensor:
+    return functional.pad(tensor, (0, width - tensor.shape[1]), value=empty)
+
+
+JOINED: Mapping[type, Callable[[Any], Target]] = {
+    Full: lambda targets: Full(torch.cat([target.logits for target in targets])),
+    Hidden: lambda targets: Hidden(torch.cat([target.states for target in targets]), targets[0].head),
+    Sparse: _sparse,
+    Sampled: _sampled,
+}
+
+
+def moved(target: Target, device: torch.device) -> Target:
+    """Return a target on ``device``; no-op where it is there."""
+    return replace(target, **{name: _moved(value, device) for name, value in vars(target).items()})
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return value if value is None or isinstance(value, float | int) else replace(value, **{name: _moved(part, device) for name, part in vars(value).items()})

@@ -1,0 +1,336 @@
+"""A student that writes learns from every shape of answer, in any batch, side by side or apart, and goes on where it was killed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from potstill.errors import UserError
+from potstill.evaluation.generation import AGREED, BYTES, KL, NATS, RIGHT, TOKENS, measured
+from potstill.evaluation.statistics import Score
+from potstill.objectives.build import build as build_terms
+from potstill.objectives.tokens.column import Held, joined
+from potstill.objectives.tokens.targets import Full, Hidden, Sampled, Sparse
+from potstill.records import Head
+from potstill.serving.turns import NEXT, learnt
+from potstill.students import build
+from potstill.training import loop, measures, tokens
+from potstill.training.records import LoopSpec, TrainingRows
+from tests import tiny
+
+HEAD = Head("tokens", ())
+ROWS = [
+    {"prompt": "the dog", "completion": " and the cat walk home"},
+    {"text": "a good film, and the best book of the year! " * 3},  # several windows
+    {"prompt": "pain in the left eye: is it chronic or acute?", "completion": " acute"},
+    {"prompt": "a question without an answer"},
+    {"prompt": "red", "completion": " green and blue and black and white"},
+    {"text": "never again"},
+]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return tiny.decoder(tmp_path_factory.mktemp("teacher") / "model", layers=3)
+
+
+def made(source, /, double=False, **more):
+    spec = {"kind": "transformer", "layers": 2, "source": "teacher", "max_length": None, "heads": None, "intermediate": None, "hidden": None, **more}
+    student = build.build(SimpleNamespace(**spec), HEAD, source=source, fields=(), seed=0, max_length=24)
+    if double:
+        student.module.double()
+    return student
+
+
+@torch.inference_mode()
+def said(teacher, items):
+    """A teacher's states and logits of each item's learnt positions."""
+    states = []
+    for item in items:
+        inputs, places, _ = tokens.apart(teacher.preprocess, [item])
+        states.append(teacher.states(inputs).flatten(0, 1)[places].clone())
+    return states
+
+
+SHAPES = ("full", "hidden", "sparse", "all of it", "sampled")
+
+
+def column(teacher, items, shape):
+    head, states = teacher.token_head(), said(teacher, items)
+    logits = [one @ head.weight.detach().T for one in states]
+    if shape == "full":
+        return Held([Full(one) for one in logits])
+    if shape == "hidden":
+        return Held([Hidden(one, head) for one in states])
+    if shape == "sampled":
+        return Held([_drawn(one) for one in logits])
+    found = []
+    for n, one in enumerate(logits):
+        top = one.log_softmax(-1).topk(one.shape[1] if shape == "all of it" else 5 + n)
+        found.append(Sparse(top.indices, top.values, (1 - top.values.exp().sum(-1)).clamp(min=0)))
+    return Held(found)
+
+
+def _drawn(logits):
+    p = logits.softmax(-1)
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.multinomial(p, 6, replacement=True, generator=generator) if len(p) else torch.zeros(0, 6, dtype=torch.long)
+    return Sampled(ids, torch.full(ids.shape, 1 / 6), p.log().gather(1, ids))
+
+
+def terms(**spec):
+    return build_terms(
+        [{"kind": "tokens", **spec}], head_width=0, student_layers=2, student_width=32, teacher_layers=3, teacher_width=32, seed=0, head_kind="tokens"
+    )[0]
+
+
+def spec(**changes):
+    return LoopSpec(**{"steps": 8, "batch_size": 3, "learning_rate": 3e-3, "evaluations": 2, "precision": "fp32", "threads": 1, **changes})
+
+
+def rows_of(student, told=None, given=ROWS):
+    return TrainingRows(student.preprocess.encode(given), np.zeros((len(given), 0)), column=told)
+
+
+def gradients(student, given, learnt_by, batches, pack=False):
+    """The gradients of a step that comes in ``batches``."""
+    student.module.zero_grad()
+    learner = tokens.Learner(student, learnt_by, "fp32")
+    wants = frozenset(want for term in learnt_by for want in term.needs)
+    parts = [tokens.gather(student, given, batch, wants, spec(pack=pack)) for batch in batches]
+    count = sum(learner.counts(part) for part in parts)
+    for part in parts:
+        (learner(part) / count.clamp(min=1)).sum().backward()
+    return {name: p.grad.clone() for name, p in student.module.named_parameters() if p.grad is not None}
+
+
+def close(one, other, atol=1e-9):
+    assert one.keys() == other.keys()
+    assert len(one)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=atol, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------- what is learnt
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("divergence", ["forward_kl", "reverse_kl", "jsd", "skew_kl"])
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(source, shape, divergence):
+    if shape == "sampled" and divergence != "forward_kl":
+        pytest.skip("refused, see below")
+    student = made(source, layers=3)
+    given = rows_of(student, column(student, student.preprocess.encode(ROWS), shape))
+    far = gradients(made(source, layers=1), given, terms(divergence=divergence), [range(6)])
+    near = gradients(student, given, terms(divergence=divergence), [range(6)])
+    assert max(float(g.abs().max()) for g in far.values()) > 1e-3
+    assert max(float(g.abs().max()) for g in near.values()) < 1e-5
+
+
+def test_full_hidden_and_a_top_of_everything_are_one_loss(source):
+    teacher, student = made(source, layers=3), made(source)
+    items = student.preprocess.encode(ROWS)
+    found = [gradients(student, rows_of(student, column(teacher, items, shape)), terms(hard=0.5), [range(6)]) for shape in ("full", "hidden", "all of it")]
+    close(found[0], found[1], atol=1e-6)
+    close(found[0], found[2], atol=1e-5)
+
+
+def test_hard_labels_are_the_loss_of_transformers(source):
+    """Another's way to the same: labels at their own places, shifted within the model."""
+    student = made(source)
+    (item,) = student.preprocess.encode([ROWS[0]])
+    model = AutoModelForCausalLM.from_pretrained(source)
+    model.model.layers = torch.nn.ModuleList([model.model.layers[0], model.model.layers[2]])
+    ids, wanted = (torch.from_numpy(item[name])[None] for name in ("input_ids", "learnt"))
+    loss = model(input_ids=ids, labels=torch.where(wanted > 0, ids, -100), use_cache=False).loss
+    loss.backward()
+    own = gradients(student, rows_of(student), terms(weight=0, hard=1), [[0]])
+    learner = tokens.Learner(student, terms(weight=0, hard=1), "fp32")
+    part = tokens.gather(student, rows_of(student), [0], frozenset(), spec())
+    torch.testing.assert_close((learner(part) / learner.counts(part)).sum().float(), loss.detach())
+    theirs = {name: p.grad for name, p in model.named_parameters()}
+    assert own.keys() == theirs.keys()
+    for name in own:
+        torch.testing.assert_close(own[name], theirs[name], atol=1e-6, rtol=1e-4)
+
+
+def test_a_term_weighs_its_parts(source):
+    teacher, student = made(source, layers=3), made(source, double=True)
+    given = rows_of(student, column(teacher, student.preprocess.encode(ROWS), "full"))
+    soft, hard, both = (gradients(student, given, terms(**w), [range(6)]) for w in ({}, {"weight": 0, "hard": 1}, {"weight": 2, "hard": 0.5}))
+    close(both, {name: 2 * soft[name] + 0.5 * hard[name] for name in soft}, atol=1e-6)  # norms compute in float32
+
+
+def test_only_those_objectives_that_it_can_use(source):
+    shape = {"head_width": 0, "student_layers": 2, "student_width": 32, "teacher_layers": 3, "teacher_width": 32, "seed": 0}
+    found, left_out = build_terms([{"kind": "hidden", "weight": 1.0}, {"kind": "tokens"}], **shape, head_kind="tokens")
+    assert ([term.name for term in found], left_out) == (["tokens"], ["hidden"])
+    with pytest.raises(UserError, match="can use none of its objectives: tokens"):
+        build_terms([{"kind": "tokens"}], **{**shape, "head_width": 3})
+    assert {want.kind for want in found[0].needs} == {"states"}
+    assert terms(weight=0, hard=1)[0].gold
+
+
+# ------------------------------------------------------------------------------------------------------------------ batches
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("shape", ["full", "sparse"])
+def test_micro_batches_and_packing_change_no_gradient(source, shape, pack):
+    teacher, student = made(source, layers=3), made(source, double=True)
+    given = rows_of(student, column(teacher, student.preprocess.encode(ROWS), shape))
+    learnt_by = terms(hard=0.3, kd_temperature=2.0)
+    whole = gradients(student, given, learnt_by, [range(6)])
+    for batches in ([[0], [1], [2], [3], [4], [5]], [[0, 1, 2], [3, 4, 5]], [[5, 3], [1, 4, 0, 2]]):
+        close(gradients(student, given, learnt_by, batches, pack), whole)
+
+
+def test_a_packed_batch_has_less_padding_and_the_same_tokens(source):
+    student = made(source)
+    items = student.preprocess.encode(ROWS)
+    (apart, _, told), (packed, _, packed_told) = tokens.apart(student.preprocess, items), tokens.packed(student.preprocess, items)
+    assert torch.equal(told, packed_told)
+    assert packed["input_ids"].numel() < apart["input_ids"].numel()
+    assert len(told) == sum(learnt(item) for item in items)
+
+
+def test_rows_without_an_answer_teach_nothing(source):
+    student = made(source)
+    given = rows_of(student, column(student, student.preprocess.encode(ROWS), "sparse"))
+    found = gradients(student, given, terms(), [[3]])
+    assert all(not bool(g.any()) for g in found.values())
+
+
+# ------------------------------------------------------------------------------------------------------------------ the loop
+def train(scratch, student, given, learnt_by=None, progress=lambda *_: None, **changes):
+    items, sizes = given.items, np.ones(len(given))
+
+    def judge(trained):
+        measure = measures.measure(trained, items, sizes, given.column)
+        return Score(-np.nansum(measure[:, NATS]) / measure[:, TOKENS].sum(), 0.0)
+
+    return loop.train(student, given, terms=learnt_by or terms(), spec=spec(**changes), evaluate=judge, scratch=scratch, progress=progress)
+
+
+@pytest.mark.parametrize("changes", [{}, {"pack": True}, {"pack": True, "precision": "bf16"}, {"micro_batch": 1}])
+def test_it_learns_what_its_teacher_says(source, tmp_path, changes):
+    teacher, student = made(source, layers=3), made(source, layers=1)
+    given = rows_of(student, column(teacher, student.preprocess.encode(ROWS), "hidden"))
+    before = np.nansum(measures.measure(student, given.items, np.ones(6), given.column)[:, KL])
+    history = train(tmp_path, student, given, steps=60, learning_rate=1e-2, **changes)
+    after = np.nansum(measures.measure(student, given.items, np.ones(6), given.column)[:, KL])
+    assert after < 0.5 * before
+    assert history.terms["tokens"][-1] < history.terms["tokens"][0]
+    assert not student.module.training
+
+
+def test_a_control_learns_without_a_teacher(source, tmp_path):
+    student = made(source)
+    given = rows_of(student)
+    before = measures.measure(student, given.items, np.ones(6))
+    train(tmp_path, student, given, terms(weight=0, hard=1), steps=30, learning_rate=1e-2)
+    after = measures.measure(student, given.items, np.ones(6))
+    assert after[:, NATS].sum() < 0.7 * before[:, NATS].sum()
+    assert np.isnan(after[:, [KL, AGREED]]).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"lora": SimpleNamespace(rank=2, alpha=4.0)}, {"checkpointing": True}])
+def test_it_goes_on_where_it_was_killed_to_the_same_bits(source, tmp_path, changes):
+    teacher = made(source, layers=3)
+
+    def run(scratch, stop=None):
+        student = made(source, **changes)
+        given = rows_of(student, column(teacher, student.preprocess.encode(ROWS), "sparse"))
+
+        def progress(step, steps, words):
+            if step == stop:
+                raise KeyboardInterrupt
+
+        return student, train(scratch, student, given, terms(hard=0.5), progress)
+
+    whole, history = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", stop=6)
+    cut, again = run(tmp_path / "cut")
+    assert [look[1:] for look in again.evaluations] == [look[1:] for look in history.evaluations]
+    for one, other in zip(whole.module.parameters(), cut.module.parameters()):
+        assert torch.equal(one, other)
+    plain = dict(made(source, **changes).module.named_parameters())
+    moved = {name for name, p in cut.module.named_parameters() if not torch.equal(p, plain[name])}
+    assert moved == {name for name, p in cut.module.named_parameters() if p.requires_grad}
+
+
+# --------------------------------------------------------------------------------------------------------- what does not fit
+def test_what_was_not_asked_for_is_missed_at_the_start(source, tmp_path):
+    student = made(source)
+    with pytest.raises(UserError, match="'tokens' needs what the teacher says"):
+        train(tmp_path, student, rows_of(student))
+    with pytest.raises(UserError, match="no row has a token that is to be learnt"):
+        train(tmp_path, student, rows_of(student, given=[ROWS[3]]), terms(weight=0, hard=1))
+
+
+def test_answers_to_other_positions_are_refused(source, tmp_path):
+    student = made(source)
+    items = student.preprocess.encode(ROWS)
+    told = column(student, items, "full").targets
+    with pytest.raises(UserError, match="the teacher's answers to rows 0 are"):
+        train(tmp_path, student, rows_of(student, Held([told[0].__class__(told[0].logits[1:]), *told[1:]])))
+
+
+def test_reverse_kl_can_not_be_had_from_draws(source, tmp_path):
+    student = made(source)
+    given = rows_of(student, column(student, student.preprocess.encode(ROWS), "sampled"))
+    with pytest.raises(UserError, match="no reverse_kl from sampled"):
+        train(tmp_path, student, given, terms(divergence="reverse_kl"))
+
+
+def test_targets_of_one_shape_stand_end_to_end():
+    one, two = (
+        Sparse(torch.tensor([[3]]), torch.tensor([[-0.5]]), torch.tensor([0.4])),
+        Sparse(torch.zeros(0, 2, dtype=torch.long), torch.zeros(0, 2), torch.zeros(0)),
+    )
+    made_of = joined([one, two])
+    assert made_of.ids.tolist() == [[3, 0]]
+    assert made_of.logprobs.tolist() == [[-0.5, -np.inf]]
+    with pytest.raises(UserError, match="Full, Sparse can't stand end to end"):
+        joined([one, Full(torch.zeros(1, 3))])
+
+
+# ------------------------------------------------------------------------------------------------------------------ measures
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("tile", [1 << 20, 4 * 520 * 3])
+def test_measures_are_those_of_whole_logits(source, shape, tile, monkeypatch):
+    monkeypatch.setattr(measures, "TILE_BYTES", tile)
+    teacher, student = made(source, layers=3), made(source)
+    items = student.preprocess.encode(ROWS)
+    told = column(teacher, items, shape)
+    sizes = np.array([student.preprocess.size(row) for row in ROWS])
+    student.module.train()
+    found = measures.measure(student, items, sizes, told, batch_size=4)
+    assert student.module.training
+    student.module.eval()
+    for row, (item, full) in enumerate(zip(items, column(teacher, items, "full").targets)):
+        given = {name: torch.from_numpy(array) for name, array in student.preprocess.collate([item]).items()}
+        with torch.inference_mode():
+            own = student.forward(given).logits.numpy()
+        ahead = given[NEXT][given[NEXT] != -100].numpy()
+        by_hand = measured(own, ahead, full.logits.numpy()) if len(own) else np.zeros((0, 4))
+        assert found[row, TOKENS] == len(ahead) == learnt(item)
+        assert found[row, BYTES] == sizes[row]
+        np.testing.assert_allclose(found[row, [NATS, RIGHT]], by_hand[:, [0, 3]].sum(0), rtol=1e-5)
+        if shape == "sampled":
+            assert np.isnan(found[row, AGREED]) or not len(ahead)
+        else:
+            assert found[row, AGREED] == by_hand[:, 2].sum()
+        if shape in ("full", "hidden", "all of it"):
+            np.testing.assert_allclose(found[row, KL], by_hand[:, 1].sum(), rtol=1e-4, atol=1e-5)
+        if shape == "sparse":
+            assert 0 <= found[row, KL] <= by_hand[:, 1].sum() * (1 + 1e-6)
+
+
+def test_a_model_against_itself_differs_in_nothing(source):
+    student = made(source)
+    items = student.preprocess.encode(ROWS)
+    found = measures.measure(student, items, np.ones(6), column(student, items, "hidden"))
+    assert (found[:, KL] < 1e-5).all()
+    assert np.array_equal(found[:, AGREED], found[:, TOKENS])
