@@ -14,7 +14,7 @@ from potstill import storage
 from potstill.errors import UserError
 from potstill.records import Example, Head
 from potstill.serving.turns import NEXT
-from potstill.students import build, depth, language
+from potstill.students import build, causal, depth, language, vocabulary
 from tests import tiny
 
 HEAD = Head("tokens", ())
@@ -255,3 +255,32 @@ def test_checkpointing_changes_no_gradient(source):
         found.append({name: p.grad for name, p in student.module.named_parameters()})
     assert student.module.is_activation_checkpointing
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+# ------------------------------------------------------------------------------------------------------------ vocabulary
+TEMPLATE = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+TALK = [{"messages": [{"role": "user", "content": "good film?"}, {"role": "assistant", "content": "the best of the year"}]}, {"text": "a red house"}]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_with_the_vocabulary_of_its_rows_it_says_the_same_of_the_tokens_it_has(source, tmp_path, tied):
+    folder = changed(source, tmp_path / "m", lambda model: model.lm_head.weight.mul_(1 if tied else -2), tie_word_embeddings=tied)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    whole = made(folder)
+    sizes = vocabulary.trim(folder, tmp_path / "small", [{"text": text} for text in causal.texts(whole.preprocess, TALK)], ("text",))
+    assert sizes["after"] < sizes["before"]
+    small, kept = made(tmp_path / "small"), vocabulary.kept(folder, tmp_path / "small")
+    assert len(kept) == sizes["after"] == small.module.config.vocab_size
+    items, own = whole.preprocess.encode(TALK), small.preprocess.encode(TALK)
+    for one, other in zip(items, own):
+        assert [kept[id] for id in other["input_ids"]] == one["input_ids"].tolist()
+        assert one["learnt"].tolist() == other["learnt"].tolist()
+    assert {kept[id] for id in small.preprocess.stops} == whole.preprocess.stops
+    assert kept[small.module.generation_config.eos_token_id] == whole.module.generation_config.eos_token_id
+    rows = [Example(str(n), row) for n, row in enumerate(TALK)]
+    with torch.inference_mode():
+        given, told = (student.module.eval() and student.forward(batch(student, rows)).logits for student in (whole, small))
+    torch.testing.assert_close(told, given[:, kept])
+    assert (small.token_head().weight is small.module.get_input_embeddings().weight) == tied

@@ -35,12 +35,14 @@ def run(folder: Path, processes: int, *, expect: int = 0, **options) -> dict:
             "history": json.loads((folder / "history.0").read_text())}  # fmt: skip
 
 
-def main(folder: Path, *, count: int = 13, dropout: float = 0.0, stop_at: int = 0, **changes) -> None:
+def main(folder: Path, *, count: int = 13, dropout: float = 0.0, stop_at: int = 0, writing: str = "", **changes) -> None:
+    """``writing``: the folder of a language model, of which a part learns what the whole says."""
     import torch
 
     from potstill.evaluation.statistics import Score
     from potstill.training import loop
     from tests.training import toy
+    from tests.training import writing as written
 
     rank = os.environ.get("RANK", "0")
     gradients = {}
@@ -57,8 +59,13 @@ def main(folder: Path, *, count: int = 13, dropout: float = 0.0, stop_at: int = 
     learnt = toy.terms()
     for term in learnt:
         term.module.double()
+    if writing:
+        teacher, student, learnt = written.made(Path(writing), layers=3), written.made(Path(writing), double=True), written.terms(hard=0.5)
+        given = written.rows_of(student, written.column(teacher, student.preprocess.encode(written.ROWS), "sparse"))
 
     def judge(trained):
+        if writing:
+            return Score(0.01 * int(rank))
         return Score(float((loop.predict(trained, given.items).argmax(1) == given.gold).mean()) + 0.01 * int(rank))  # ranks that disagree
 
     def progress(done, total, detail):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests import tiny
 from tests.training.ranks import run
 
 pytestmark = pytest.mark.slow
@@ -30,3 +31,12 @@ def test_two_processes_go_on_from_a_checkpoint_to_the_same_bits(tmp_path):
     again = run(tmp_path / "cut", 2, dropout=0.3)
     for rank in (0, 1):
         assert all(torch.equal(again["weights"][rank][name], weight) for name, weight in whole["weights"][rank].items())
+
+
+def test_two_processes_give_the_gradients_of_one_where_texts_are_learnt(tmp_path):
+    source = str(tiny.decoder(tmp_path / "model", layers=3))
+    options = {"steps": 3, "evaluations": 1, "writing": source, "batch_size": 4, "pack": True}
+    one, two = run(tmp_path / "one", 1, **options), run(tmp_path / "two", 2, **options)
+    assert one["gradients"].keys() == two["gradients"].keys()
+    for name, gradient in one["gradients"].items():
+        torch.testing.assert_close(two["gradients"][name], gradient, rtol=1e-4, atol=1e-7)  # norms compute in float32

@@ -20,6 +20,7 @@ from .. import rng, storage
 from ..errors import UserError
 from ..objectives.tokens import heads
 from ..records import Example, Head
+from ..serving.conversation import conversation
 from ..serving.turns import IGNORED, NEXT, Turns, spec_of
 from . import depth, lora, narrow
 from .architectures import choose, renamed
@@ -125,6 +126,12 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
         with seeded(rng.integer(seed, "student", "lora")):
             made = lora.adapted(made, rank=adapters.rank, alpha=adapters.alpha)
     return CausalStudent(made, head, tokenizer, spec_of(tokenizer, max_length=int(limit)), layers)
+
+
+def texts(reader: Turns, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what ``reader`` writes rows as before they are cut into tokens: what a vocabulary is trimmed by. A chat with all that its template adds."""
+    told = [conversation(row, every_turn=reader.every_turn) for row in rows]
+    return [text for one in told for text in ([turn.content for turn in one.turns] if one.plain else [reader.renderer.text(one.turns)])]
 
 
 def load(folder: Path) -> CausalStudent:

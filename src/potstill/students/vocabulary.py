@@ -22,7 +22,16 @@ from ..errors import UserError
 from ..records import Field
 from .source import plain, read_config, read_tokenizer
 
-TABLES = ("word_embeddings.weight", "embed_tokens.weight", "lm_head.weight", "predictions.decoder.weight", "predictions.decoder.bias", "predictions.bias")
+TABLES = (
+    "word_embeddings.weight",
+    "embed_tokens.weight",
+    "lm_head.weight",
+    "lm_head.bias",
+    "predictions.decoder.weight",
+    "predictions.decoder.bias",
+    "predictions.bias",
+)
+COPIED = (".json", ".jinja")  # a chat template may stand in a file of its own
 NOT_COPIED = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 Json = dict[str, Any]
 
@@ -51,13 +60,21 @@ def trim(source: Path, target: Path, rows: Sequence[Mapping[str, Field]], fields
         for path in sorted(source.iterdir()):
             if path.suffix == ".safetensors":
                 _slice(path, target / path.name, kept, read_config(source).vocab_size)
-            elif path.suffix == ".json" and path.name not in NOT_COPIED:
+            elif path.suffix in COPIED and path.name not in NOT_COPIED:
                 shutil.copyfile(path, target / path.name)
-    _rewrite(target / "config.json", lambda config: _config(config, places))
+    for name in ("config.json", "generation_config.json"):
+        if (target / name).is_file():
+            _rewrite(target / name, lambda config: _config(config, places))
     if (target / "tokenizer_config.json").is_file():
         _rewrite(target / "tokenizer_config.json", lambda config: _tokenizer_config(config, places))
     storage.write_text(target / "tokenizer.json", json.dumps(made, ensure_ascii=False))
     return {"before": len(own.get_vocab(with_added_tokens=True)), "after": len(kept)}
+
+
+def kept(source: Path, target: Path) -> list[int]:
+    """Return for each token of the model in ``target`` the one that it was in ``source``, whose vocabulary it was cut from."""
+    before, after = (plain(read_tokenizer(folder).backend_tokenizer).get_vocab(with_added_tokens=True) for folder in (source, target))
+    return [before[token] for token, _ in sorted(after.items(), key=lambda entry: entry[1])]
 
 
 def limited(tokenizer: Json, commonest: Sequence[int], at_most: int | None, *, place: str = "tokenizer.json") -> tuple[Json, list[int]]:

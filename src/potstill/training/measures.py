@@ -98,7 +98,8 @@ def _cut(told: Target | None, start: int, end: int) -> Any:
     """Return a tile's positions of a target."""
     if told is None:
         return None
-    return replace(told, **{name: value[start:end] for name, value in vars(told).items() if isinstance(value, Tensor)})
+    parts: dict[str, Any] = {name: value[start:end] for name, value in vars(told).items() if isinstance(value, Tensor)}
+    return replace(told, **parts)
 
 
 def _logits(head: Head, states: Tensor) -> Tensor:

@@ -34,6 +34,53 @@ class Held:
         return joined([self.targets[row] for row in rows])
 
 
+@dataclass(frozen=True)
+class Trimmed:
+    """What a teacher said, to a student whose vocabulary is a part of its own: its distribution among the tokens that the student has.
+
+    ``kept`` (student's vocabulary,): for each token of the student's the teacher's. Of a top of the distribution the tail stays as it is, for nobody
+    knows how much of it the student lacks; weights of draws are scaled by what they say is left.
+    """
+
+    column: Column
+    kept: Tensor
+
+    def gather(self, rows: Sequence[int]) -> Target:
+        told = self.column.gather(rows)
+        return AMONG[type(told)](told, self.kept)
+
+
+def _places(kept: Tensor, ids: Tensor) -> Tensor:
+    """Return the student's numbers of the teacher's tokens ``ids``, -1 where it lacks them."""
+    places = torch.full((int(max(kept.max(), ids.max() if ids.numel() else 0)) + 1,), -1, dtype=torch.long, device=ids.device)
+    places[kept.to(ids.device)] = torch.arange(len(kept), device=ids.device)
+    return places[ids.long()]
+
+
+def _sparse_among(told: Sparse, kept: Tensor) -> Sparse:
+    places = _places(kept, told.ids)
+    return Sparse(places.clamp(min=0), told.logprobs.masked_fill(places < 0, float("-inf")), told.tail)
+
+
+def _sampled_among(told: Sampled, kept: Tensor) -> Sampled:
+    places = _places(kept, told.ids)
+    weights = told.weights.masked_fill(places < 0, 0.0)
+    left = weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    logprobs = None if told.logprobs is None else told.logprobs - left.log()
+    return Sampled(places.clamp(min=0), weights / left, logprobs)
+
+
+def _hidden_among(told: Hidden, kept: Tensor) -> Hidden:
+    head, rows = told.head, kept.to(told.head.weight.device)
+    adapter = None if head.adapter is None else replace(head.adapter, up=head.adapter.up[rows])
+    return Hidden(told.states, replace(head, weight=head.weight[rows], bias=None if head.bias is None else head.bias[rows], adapter=adapter))
+
+
+AMONG: Mapping[type, Callable[[Any, Tensor], Target]] = {
+    Full: lambda told, kept: Full(told.logits[:, kept.to(told.logits.device)]), Hidden: _hidden_among, Sparse: _sparse_among, Sampled: _sampled_among,
+}  # fmt: skip
+
+
 def joined(targets: Sequence[Target]) -> Target:
     """Return targets of one shape end to end. Raises :class:`UserError` for none, and for several shapes."""
     kinds = {type(target) for target in targets}
