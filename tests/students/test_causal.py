@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from potstill import storage
 from potstill.errors import UserError
@@ -171,6 +171,22 @@ def test_from_scratch_it_has_the_stated_shape_and_no_weight_of_the_model(source,
     assert not any(torch.equal(same[name], value) for name, value in theirs.state_dict().items() if value.ndim > 1)
 
 
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "mistral"])
+def test_others_of_the_family_are_cut_by_depth_and_width(source, tmp_path, kind):
+    sizes = {"vocab_size": 520, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, head_dim=8, bos_token_id=1, eos_token_id=2, pad_token_id=2))
+    model.save_pretrained(tmp_path / "m")
+    AutoTokenizer.from_pretrained(source).save_pretrained(tmp_path / "m")
+    whole, same = made(tmp_path / "m", layers=3), made(tmp_path / "m", layers=3, heads=4, hidden=32)
+    assert torch.equal(logits(whole), logits(same))
+    small = made(tmp_path / "m", layers=2, heads=2, hidden=20, intermediate=24)
+    small.save(tmp_path / "s")
+    assert torch.equal(logits(build.load(tmp_path / "s")), logits(small))
+    if kind.startswith("qwen"):
+        assert len(small.module.config.layer_types) == 2
+
+
 # ------------------------------------------------------------------------------------------------------------------ depth
 def test_layers_that_do_nothing_go_first(source, tmp_path):
     def idle(model):
@@ -238,8 +254,6 @@ def test_a_head_that_is_not_known_is_refused():
 
 
 def other(kind):
-    from transformers import AutoConfig
-
     sizes = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32}
     more = {"gemma2": {"head_dim": 8, "final_logit_softcapping": 2.0}, "granite": {"logits_scaling": 3.0}, "cohere": {"logit_scale": 0.25}}.get(kind, {})
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import torch
 from potstill.objectives.build import build as build_terms
 from potstill.objectives.tokens.column import Held
 from potstill.objectives.tokens.targets import Full, Hidden, Sampled, Sparse
-from potstill.records import Head
+from potstill.records import Example, Head
 from potstill.students import build
 from potstill.training import tokens
 from potstill.training.records import LoopSpec, TrainingRows
@@ -28,7 +28,9 @@ ROWS = [
 
 def made(source, /, double=False, **more):
     spec = {"kind": "transformer", "layers": 2, "source": "teacher", "max_length": None, "heads": None, "intermediate": None, "hidden": None, **more}
-    student = build.build(SimpleNamespace(**spec), HEAD, source=source, fields=(), seed=0, max_length=24)
+    student = build.build(
+        SimpleNamespace(**spec), HEAD, source=source, fields=(), seed=0, max_length=24, rows=[Example(str(n), row) for n, row in enumerate(ROWS)]
+    )
     if double:
         student.module.double()
     return student

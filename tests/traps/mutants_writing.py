@@ -20,6 +20,6 @@ MUTANTS = [
     mutant(28, TOKENS, 'item["learnt"][item["window"] == n])', 'item["learnt"][item["window"] == n] * 0 + 1)', PACKS),
     mutant(29, MEASURES, "gather(1, tokens[:, None]).squeeze(1)", "gather(1, tokens[:, None]).squeeze(1) / len(own)", "a_text_is_judged_on_the_scale_that_it_is_learnt_on"),
     mutant(34, LORA, "copy.deepcopy(module).merge_and_unload()", "copy.deepcopy(module).unload()", "no_adapter_is_saved_and_none_is_lost"),
-    mutant(42, NARROW, "        small.head_dim = size_of_head(config)\n", "", "a_narrower_student_is_loaded_as_it_was"),
+    mutant(42, NARROW, "small.num_key_value_heads = wanted.heads * groups_of(config) // config.num_attention_heads", "pass", "a_narrower_student_is_loaded_as_it_was"),
     mutant(43, TOKENS, "gather([int(row) for row in batch])", "gather(sorted(int(row) for row in batch))", "each_text_meets_its_own_answers"),
 ]  # fmt: skip
