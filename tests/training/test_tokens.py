@@ -61,7 +61,7 @@ def test_hard_labels_are_the_loss_of_transformers(source):
     loss.backward()
     own = gradients(student, rows_of(student), terms(weight=0, hard=1), [[0]])
     learner = tokens.Learner(student, terms(weight=0, hard=1), "fp32")
-    part = tokens.gather(student, rows_of(student), [0], frozenset(), spec())
+    (part,) = tokens.parts(student, rows_of(student), [0], frozenset(), spec())
     torch.testing.assert_close((learner(part) / learner.counts(part)).sum().float(), loss.detach())
     theirs = {name: p.grad for name, p in model.named_parameters()}
     assert own.keys() == theirs.keys()
@@ -96,12 +96,15 @@ def test_micro_batches_and_packing_change_no_gradient(source, shape, pack):
     whole = gradients(student, given, learnt_by, [range(6)])
     for batches in ([[0], [1], [2], [3], [4], [5]], [[0, 1, 2], [3, 4, 5]], [[5, 3], [1, 4, 0, 2]]):
         close(gradients(student, given, learnt_by, batches, pack), whole)
+    for most in (1, 60, 100):  # a text of several windows is cut between them
+        close(gradients(student, given, learnt_by, [range(6)], pack, most), whole)
 
 
 def test_a_packed_batch_has_less_padding_and_the_same_tokens(source):
     student = made(source)
     items = student.preprocess.encode(ROWS)
-    (apart, _, told), (packed, _, packed_told) = tokens.apart(student.preprocess, items), tokens.packed(student.preprocess, items)
+    windows = [window for item in items for window in tokens.alone(item)]
+    (apart, _, told, _), (packed, _, packed_told, _) = (next(way(student.preprocess, windows, 4096)) for way in (tokens.apart, tokens.packed))
     assert torch.equal(told, packed_told)
     assert packed["input_ids"].numel() < apart["input_ids"].numel()
     assert len(told) == sum(learnt(item) for item in items)

@@ -41,7 +41,7 @@ def said(teacher, items):
     """A teacher's states and logits of each item's learnt positions."""
     states = []
     for item in items:
-        inputs, places, _ = tokens.apart(teacher.preprocess, [item])
+        (inputs, places, *_) = next(tokens.apart(teacher.preprocess, tokens.alone(item), 4096))
         states.append(teacher.states(inputs).flatten(0, 1)[places].clone())
     return states
 
@@ -86,12 +86,12 @@ def rows_of(student, told=None, given=ROWS):
     return TrainingRows(student.preprocess.encode(given), np.zeros((len(given), 0)), column=told)
 
 
-def gradients(student, given, learnt_by, batches, pack=False):
+def gradients(student, given, learnt_by, batches, pack=False, most=4096):
     """The gradients of a step that comes in ``batches``."""
     student.module.zero_grad()
     learner = tokens.Learner(student, learnt_by, "fp32")
     wants = frozenset(want for term in learnt_by for want in term.needs)
-    parts = [tokens.gather(student, given, batch, wants, spec(pack=pack)) for batch in batches]
+    parts = [part for batch in batches for part in tokens.parts(student, given, batch, wants, spec(pack=pack, micro_tokens=most))]
     count = sum(learner.counts(part) for part in parts)
     for part in parts:
         (learner(part) / count.clamp(min=1)).sum().backward()

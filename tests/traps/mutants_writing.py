@@ -16,8 +16,8 @@ PACKS = "a_step_of_packs_has_the_gradient_of_rows_apart"
 MUTANTS = [
     mutant(28, TOKENS, "seen = made.mask == 0", "seen = made.mask <= 0", PACKS),
     mutant(28, TOKENS, ', "position_ids": made.positions}', "}", PACKS),
-    mutant(28, TOKENS, "places[torch.argsort(made.rows.flatten()[places], stable=True)]", "places", PACKS),
-    mutant(28, TOKENS, 'item["learnt"][item["window"] == n])', 'item["learnt"][item["window"] == n] * 0 + 1)', PACKS),
+    mutant(28, TOKENS, "places = places[torch.argsort(made.rows.flatten()[places], stable=True)]", "places = places", PACKS),
+    mutant(28, TOKENS, '(window["input_ids"], window["learnt"])', '(window["input_ids"], window["learnt"] * 0 + 1)', PACKS),
     mutant(29, MEASURES, "gather(1, tokens[:, None]).squeeze(1)", "gather(1, tokens[:, None]).squeeze(1) / len(own)", "a_text_is_judged_on_the_scale_that_it_is_learnt_on"),
     mutant(34, LORA, "copy.deepcopy(module).merge_and_unload()", "copy.deepcopy(module).unload()", "no_adapter_is_saved_and_none_is_lost"),
     mutant(42, NARROW, "small.num_key_value_heads = wanted.heads * groups_of(config) // config.num_attention_heads", "pass", "a_narrower_student_is_loaded_as_it_was"),

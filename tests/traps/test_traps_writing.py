@@ -34,7 +34,7 @@ def test_trap_29_a_text_is_judged_on_the_scale_that_it_is_learnt_on(source):
     given = rows_of(student)
     learner = tokens.Learner(student, terms(weight=0, hard=1), "fp32")
     with torch.no_grad():
-        learnt = float(learner(tokens.gather(student, given, range(6), frozenset(), spec())))
+        learnt = sum(float(learner(part)) for part in tokens.parts(student, given, range(6), frozenset(), spec()))
     judged = measures.measure(student, given.items, np.ones(6))
     assert judged[:, 0].sum() == pytest.approx(learnt, rel=1e-5)
 

@@ -35,15 +35,15 @@ Judge = Callable[[LoopStudent], Score]
 
 @dataclass(frozen=True)
 class Way:
-    """What depends on what a student puts out: the ``learner`` that holds it and its terms, and the parts that it is given."""
+    """What depends on what a student puts out: the ``learner`` that holds it and its terms, and the ``parts`` that it is given."""
 
     learner: Callable[..., Any]
-    gather: Callable[..., Any]
+    parts: Callable[..., list[Any]]
     check: Callable[..., None]
 
 
-OF_ROWS = Way(Learner, gather, check)
-WAYS: Mapping[HeadKind, Way] = {"classes": OF_ROWS, "labels": OF_ROWS, "tokens": Way(tokens.Learner, tokens.gather, tokens.check)}
+OF_ROWS = Way(Learner, lambda *given: [gather(*given)], check)
+WAYS: Mapping[HeadKind, Way] = {"classes": OF_ROWS, "labels": OF_ROWS, "tokens": Way(tokens.Learner, tokens.parts, tokens.check)}
 PEEK = 20  # steps between two reads of the running loss: each read makes a GPU wait
 
 
@@ -150,8 +150,8 @@ class _Run:
         mine = batch[self.accelerator.process_index :: self.accelerator.num_processes]
         rows = mine if len(mine) else batch[:1]  # a process that sat out would leave the others waiting for its gradients
         size = self.spec.micro_batch or len(rows)
-        parts = [self.way.gather(self.student, self.rows, rows[i : i + size], self.wants, self.spec) for i in range(0, len(rows), size)]
-        return parts, float(len(mine) > 0)
+        lots = [self.way.parts(self.student, self.rows, rows[i : i + size], self.wants, self.spec) for i in range(0, len(rows), size)]
+        return [part for lot in lots for part in lot], float(len(mine) > 0)
 
     # ---------------------------------------------------------------------------------------------------- evaluation
     def _look(self, seconds: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,16 @@ from torch import Tensor
 
 from ..evaluation.generation import by_row
 from ..objectives.tokens import tiles
-from ..objectives.tokens.column import Column, moved
+from ..objectives.tokens.column import Column, moved, taken
 from ..objectives.tokens.divergences import forward_kl
 from ..objectives.tokens.heads import Head, cap, scores
 from ..objectives.tokens.targets import Full, Hidden, Sampled, Sparse, Target
 from ..serving.turns import learnt
 from ..students.protocol import TokenStudent
-from .tokens import apart
+from .tokens import alone, apart
 
 TILE_BYTES = 32 << 20  # of logits at a time
+MOST = 16384  # tokens of text at a time, padding counted
 
 
 def measure(student: TokenStudent, items: Sequence[Any], sizes: np.ndarray, column: Column | None = None, *, batch_size: int = 16) -> np.ndarray:
@@ -39,11 +39,14 @@ def measure(student: TokenStudent, items: Sequence[Any], sizes: np.ndarray, colu
         head = student.token_head()
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            inputs, places, tokens = apart(student.preprocess, [items[row] for row in batch])
-            states = student.states({name: value.to(device) for name, value in inputs.items()}).flatten(0, 1)[places.to(device)]
+            windows = [window for row in batch for window in alone(items[row])]
             told = None if column is None else moved(column.gather([int(row) for row in batch]), device)
-            found = positions(head, states, tokens.to(device), told)
-            out[batch] = by_row(found, lengths[batch], np.asarray(sizes, np.float64)[batch])
+            found, at = [], 0
+            for inputs, places, tokens, _ in apart(student.preprocess, windows, MOST):
+                states = student.states({name: value.to(device) for name, value in inputs.items()}).flatten(0, 1)[places.to(device)]
+                there = None if told is None else taken(told, slice(at, at := at + len(tokens)))
+                found.append(positions(head, states, tokens.to(device), there))
+            out[batch] = by_row(np.concatenate(found), lengths[batch], np.asarray(sizes, np.float64)[batch])
     module.train(was_training)
     return out
 
@@ -53,7 +56,10 @@ def positions(head: Head, states: Tensor, tokens: Tensor, told: Target | None) -
     if told is not None:
         tiles.check(told, head.vocabulary, forward_kl(), 1.0)
     step = max(1, TILE_BYTES // (4 * head.vocabulary))
-    found = [_tile(head, states[at : at + step].float(), tokens[at : at + step], _cut(told, at, at + step)) for at in range(0, len(states), step)]
+    found = [
+        _tile(head, states[at : at + step].float(), tokens[at : at + step], None if told is None else taken(told, slice(at, at + step)))
+        for at in range(0, len(states), step)
+    ]
     return np.concatenate([np.zeros((0, 4)), *found])
 
 
@@ -92,14 +98,6 @@ def _sampled(own: Tensor, told: Sampled, top: Tensor) -> tuple[Tensor, Tensor]:
 AGAINST: Mapping[type, Callable[[Tensor, Any, Tensor], tuple[Tensor, Tensor]]] = {
     type(None): _nothing, Full: _full, Sparse: _sparse, Sampled: _sampled,
 }  # fmt: skip
-
-
-def _cut(told: Target | None, start: int, end: int) -> Any:
-    """Return a tile's positions of a target."""
-    if told is None:
-        return None
-    parts: dict[str, Any] = {name: value[start:end] for name, value in vars(told).items() if isinstance(value, Tensor)}
-    return replace(told, **parts)
 
 
 def _logits(head: Head, states: Tensor) -> Tensor:

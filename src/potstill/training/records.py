@@ -57,9 +57,10 @@ class LoopSpec:
     micro_batch: int | None = None
     optimizer: str = "adamw"  # or "sgd", with momentum and without decay
     pack: bool = False  # rows of text side by side in one
+    micro_tokens: int = 4096  # of text at a time, padding counted: a row of it may be longer than any classifier's
 
     def __post_init__(self) -> None:
-        counts = ("steps", "batch_size", "evaluations", "patience", "micro_batch", "threads")
+        counts = ("steps", "batch_size", "evaluations", "patience", "micro_batch", "micro_tokens", "threads")
         wrong = {name: value for name in counts if (value := getattr(self, name)) is not None and value < 1}
         wrong |= {name: value for name in ("learning_rate", "weight_decay") if not 0 <= (value := getattr(self, name)) < float("inf")}
         wrong |= {"warmup": self.warmup} if not 0 <= self.warmup <= 1 else {}

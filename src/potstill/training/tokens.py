@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..objectives.tokens.positions import next_tokens
 from ..objectives.tokens.targets import Target
 from ..objectives.tokens.term import Spoken
 from ..records import Want
+from ..serving.preprocess import Item
 from ..serving.turns import IGNORED, NEXT, learnt
 from ..students.protocol import TokenStudent
 from . import packing
@@ -61,45 +62,76 @@ class Learner(nn.Module):
         return torch.stack([term.count(part.told, part.tokens) for term in self.terms]).double()
 
 
-def gather(student: TokenStudent, rows: TrainingRows, batch: Sequence[int] | np.ndarray, wants: frozenset[Want], spec: LoopSpec) -> Part:
-    """Return the rows ``batch`` as tensors, side by side where ``spec`` says so, with the teacher's answers where any is wanted.
+def parts(student: TokenStudent, rows: TrainingRows, batch: Sequence[int] | np.ndarray, wants: frozenset[Want], spec: LoopSpec) -> list[Part]:
+    """Return the rows ``batch`` in parts of at most ``spec.micro_tokens`` tokens, padding counted, with the teacher's answers where any is wanted.
 
-    Raises :class:`UserError` where those are not as many as the rows' learnt positions.
+    A row may be a long text, of many windows: it can be in several parts. Windows stand side by side where ``spec`` says so. Raises
+    :class:`UserError` where answers are not as many as the rows' learnt positions.
     """
-    items = [rows.items[row] for row in batch]
-    inputs, places, tokens = (packed if spec.pack else apart)(student.preprocess, items)
-    if not wants or rows.column is None:
-        return Part(inputs, places, tokens, None)
-    told = rows.column.gather([int(row) for row in batch])
-    if told.rows != len(tokens):
-        words = f"the teacher's answers to rows {', '.join(str(row) for row in batch[:8])} are {told.rows} positions, {len(tokens)} are learnt"
+    windows = [window for row in batch for window in alone(rows.items[row])]
+    counts = [learnt(window) for window in windows]
+    told = None if not wants or rows.column is None else rows.column.gather([int(row) for row in batch])
+    if told is not None and told.rows != sum(counts):
+        words = f"the teacher's answers to rows {', '.join(str(row) for row in batch[:8])} are {told.rows} positions, {sum(counts)} are learnt"
         raise UserError(words, place="objectives tokens", remedy="teacher and student must read rows alike: one tokenizer, template and max_length")
-    return Part(inputs, places, tokens, told)
+    made = list((packed if spec.pack else apart)(student.preprocess, windows, spec.micro_tokens))
+    if told is None or len(made) == 1:
+        return [Part(*lines[:3], told) for lines in made]
+    begin = np.concatenate([[0], np.cumsum(counts)])
+    index = [torch.from_numpy(np.concatenate([np.arange(begin[n], begin[n + 1]) for n in lines.windows])) for lines in made]
+    return [Part(*lines[:3], column.taken(told, own)) for lines, own in zip(made, index)]
 
 
-def apart(preprocess: Any, items: Sequence[Any]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Return a model's inputs, a window a line; the places in them that foretell; and the tokens that they foretell."""
-    arrays = {name: torch.from_numpy(array) for name, array in preprocess.collate(items).items()}
-    ahead = arrays.pop(NEXT).flatten()
-    places = torch.nonzero(ahead != IGNORED).squeeze(1)
-    return arrays, places, ahead[places]
+class Lines(NamedTuple):
+    """Some windows as a model takes them: its inputs, the ``places`` that foretell, the ``tokens`` that they foretell, in the order of ``windows``."""
+
+    inputs: dict[str, Tensor]
+    places: Tensor
+    tokens: Tensor
+    windows: Sequence[int]
 
 
-def packed(preprocess: Any, items: Sequence[Any]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Return the same of windows side by side, none of which sees another; places and tokens in the order of ``items`` all the same."""
-    lines = [line for item in items for line in _windows(item)]
-    sizes = [len(ids) for ids, _ in lines]
-    made = packing.packed(lines, packing.plan(sizes, max(preprocess.max_length, *sizes)).packs, pad=preprocess.pad)
-    ahead = next_tokens(made.labels).flatten()
-    places = torch.nonzero(ahead != IGNORED).squeeze(1)
-    places = places[torch.argsort(made.rows.flatten()[places], stable=True)]
-    seen = made.mask == 0  # as bool: torch takes a mask of another float than the states' for something else, and says nothing
-    return {"input_ids": made.ids, "attention_mask": seen, "position_ids": made.positions}, places, ahead[places]
+def alone(item: Item) -> list[Item]:
+    """Return an item's windows as items."""
+    places = [item["window"] == n for n in range(int(item["window"].max(initial=-1)) + 1)]
+    return [{name: array[place] * (name != "window") for name, array in item.items()} for place in places]
 
 
-def _windows(item: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-    numbers = range(int(item["window"].max(initial=-1)) + 1)
-    return [(item["input_ids"][item["window"] == n], item["learnt"][item["window"] == n]) for n in numbers]
+def apart(preprocess: Any, windows: Sequence[Item], most: int) -> Iterator[Lines]:
+    """Yield windows, a line each, in lots of at most ``most`` tokens, one window at least; one lot without lines where there is no window."""
+    for lot in _lots([preprocess.length(window) for window in windows], most) or [[]]:
+        arrays = {name: torch.from_numpy(array) for name, array in preprocess.collate([windows[n] for n in lot]).items()}
+        ahead = arrays.pop(NEXT).flatten()
+        places = torch.nonzero(ahead != IGNORED).squeeze(1)
+        yield Lines(arrays, places, ahead[places], lot)
+
+
+def packed(preprocess: Any, windows: Sequence[Item], most: int) -> Iterator[Lines]:
+    """Yield windows side by side, none of which sees another, in lots of at most ``most`` tokens, one pack at least."""
+    sizes = [preprocess.length(window) for window in windows]
+    size = max(preprocess.max_length, *sizes) if sizes else 1
+    packs, each = packing.plan(sizes, size).packs, max(1, most // size)
+    for lot in [packs[at : at + each] for at in range(0, len(packs), each)]:
+        made = packing.packed([(window["input_ids"], window["learnt"]) for window in windows], lot, pad=preprocess.pad)
+        ahead = next_tokens(made.labels).flatten()
+        places = torch.nonzero(ahead != IGNORED).squeeze(1)
+        places = places[torch.argsort(made.rows.flatten()[places], stable=True)]
+        seen = made.mask == 0  # as bool: torch takes a mask of another float than the states' for something else, and says nothing
+        inputs = {"input_ids": made.ids, "attention_mask": seen, "position_ids": made.positions}
+        yield Lines(inputs, places, ahead[places], sorted(n for pack in lot for n in pack))
+
+
+def _lots(sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Return the numbers of lines, in order, in lots whose longest line times their number is at most ``most``."""
+    lots: list[list[int]] = []
+    longest = 0
+    for n, size in enumerate(sizes):
+        longest = max(longest, size)
+        if not lots or longest * (len(lots[-1]) + 1) > most:
+            lots.append([])
+            longest = size
+        lots[-1].append(n)
+    return lots
 
 
 def check(student: TokenStudent, rows: TrainingRows, terms: Sequence[Term], spec: LoopSpec) -> None:
@@ -110,4 +142,4 @@ def check(student: TokenStudent, rows: TrainingRows, terms: Sequence[Term], spec
     for term in terms:
         if term.needs and rows.column is None:
             raise UserError(f"'{term.name}' needs what the teacher says of tokens, which was not asked for", remedy="label with it first")
-    gather(student, rows, [taught], frozenset(want for term in terms for want in term.needs), spec)
+    parts(student, rows, [taught], frozenset(want for term in terms for want in term.needs), spec)

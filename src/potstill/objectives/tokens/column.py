@@ -115,6 +115,12 @@ JOINED: Mapping[type, Callable[[Any], Target]] = {
 }
 
 
+def taken(target: Target, index: slice | Tensor) -> Target:
+    """Return some rows of a target."""
+    parts: dict[str, Any] = {name: value[index] for name, value in vars(target).items() if isinstance(value, Tensor)}
+    return replace(target, **parts)
+
+
 def moved(target: Target, device: torch.device) -> Target:
     """Return a target on ``device``; no-op where it is there."""
     return replace(target, **{name: _moved(value, device) for name, value in vars(target).items()})
