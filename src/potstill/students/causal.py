@@ -32,7 +32,7 @@ from .transformer import SCRATCH
 
 INPUTS = ("input_ids", "attention_mask", "position_ids")  # of a batch: the last where rows are packed
 PER_LAYER = ("layer_types", "no_rope_layers", "mlp_layer_types")  # what a config says of each layer
-LINES = 4  # to measure importance by, at a time
+ROWS, LINES = 64, 4  # to measure the importance of parts by, and how many at a time: some ten thousand tokens, a minute or two of a small teacher's
 
 
 @dataclass
@@ -112,12 +112,12 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     :class:`UserError` for a folder, an architecture, layers or widths that can't be used.
     """
     config, tokenizer = read_config(source), read_tokenizer(source)
-    limit = min(spec.max_length or max_length, int(getattr(config, "max_position_embeddings", None) or max_length), tokenizer.model_max_length)
-    made, layers = None, tuple(range(spec.layers)) if getattr(spec, "source", None) == SCRATCH else ()
-    if layers:
-        made = _fresh(spec, config, seed)
+    limit = min(spec.max_length or max_length, getattr(config, "max_position_embeddings", None) or max_length, tokenizer.model_max_length)
+    reads = spec_of(tokenizer, max_length=int(limit))
+    if getattr(spec, "source", None) == SCRATCH:
+        made, layers = _fresh(spec, config, seed), tuple(range(spec.layers))
     else:
-        reader = Turns.make(spec_of(tokenizer, max_length=int(limit)), tokenizer.backend_tokenizer)
+        reader = Turns.make(reads, tokenizer.backend_tokenizer)
         made, layers = _cut(spec, config, source, lambda count: _batches(reader, rows, count))
     check_head(made, str(source))
     if getattr(spec, "checkpointing", False):
@@ -125,7 +125,7 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     if (adapters := getattr(spec, "lora", None)) is not None:
         with seeded(rng.integer(seed, "student", "lora")):
             made = lora.adapted(made, rank=adapters.rank, alpha=adapters.alpha)
-    return CausalStudent(made, head, tokenizer, spec_of(tokenizer, max_length=int(limit)), layers)
+    return CausalStudent(made, head, tokenizer, reads, layers)
 
 
 def texts(reader: Turns, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -173,7 +173,7 @@ def _cut(spec: Any, config: Any, source: Path, batches: Any) -> tuple[PreTrained
         return whole, layers
     if narrower:
         wanted = narrow.shape(config, *sizes)
-        found = narrow.importance(whole, ({name: batch[name] for name in INPUTS[:2]} for batch in batches(narrow.ROWS)))
+        found = narrow.importance(whole, ({name: batch[name] for name in INPUTS[:2]} for batch in batches(ROWS)))
         small, state = narrow.resized(small, wanted), narrow.sliced(state, config, wanted, found)
     model = _empty(small)
     model.load_state_dict({name: state[str(renamed(name, LAYER, numbers))] for name in model.state_dict()})
@@ -213,10 +213,11 @@ def _fresh(spec: Any, config: Any, seed: int) -> PreTrainedModel:
 
 
 def _batches(reader: Turns, rows: Sequence[Example], count: int) -> Iterator[dict[str, Tensor]]:
-    """Yield up to ``count`` of the rows, chosen by their ids, a few at a time. Raises :class:`UserError` where there are none."""
+    """Yield the first windows of up to ``count`` of the rows, chosen by their ids, a few at a time. Raises :class:`UserError` where there are none."""
     chosen = sorted(rows, key=lambda row: row.id)[:count]
     if not chosen:
         raise UserError("there are no rows to measure by what matters", place="students", remedy="give rows to learn from, or keep the source's widths")
-    items = [item for item in reader.encode([row.fields for row in chosen]) if len(item["input_ids"])]
+    items = [{name: array[item["window"] == 0] for name, array in item.items()} for item in reader.encode([row.fields for row in chosen])]
+    items = [item for item in items if len(item["input_ids"])]
     for first in range(0, len(items), LINES):
         yield {name: torch.from_numpy(array) for name, array in reader.collate(items[first : first + LINES]).items()}
