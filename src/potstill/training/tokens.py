@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +17,13 @@ from ..objectives.tokens.positions import next_tokens
 from ..objectives.tokens.targets import Target
 from ..objectives.tokens.term import Spoken
 from ..records import Want
-from ..serving.preprocess import Item
 from ..serving.turns import IGNORED, NEXT, learnt
 from ..students.protocol import TokenStudent
 from . import packing
 from .records import LoopSpec, TrainingRows
+
+if TYPE_CHECKING:
+    from ..serving.preprocess import Item
 
 
 @dataclass(frozen=True)
