@@ -51,3 +51,10 @@ def findings(recipe: Any) -> Iterator[Finding]:
         if asked:
             what = "a pool" if section == "data" else section
             yield Finding((section, "unlabeled") if section == "data" else (section,), f"{TASK} has no use for {what} yet", "leave it out")
+
+
+def elsewhere(recipe: Any) -> Iterator[Finding]:
+    """Yield what a recipe of another task says to no effect."""
+    for name in ("chat", "tokens"):
+        if (said := getattr(recipe.teacher, name, None)) is not None and said != type(said)():
+            yield Finding(("teacher", name), f"teacher.{name} has no effect: {recipe.task} has no use for it", "leave it out")

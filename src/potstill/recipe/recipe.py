@@ -114,6 +114,8 @@ class Recipe(Section):
         yield from self._metric()
         if self.task == generation.TASK:
             yield from generation.findings(self)
+        else:
+            yield from generation.elsewhere(self)
         yield from self._trees()
         yield from self._many_teacher()
         yield from self._objectives()

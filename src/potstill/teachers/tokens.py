@@ -1,0 +1,116 @@
+"""Whether a student reads what its teacher reads: the same tokens by the same ids, written by the same chat template.
+
+A teacher's answers stand at positions. Where the two cut or write a text differently, position by position they speak of other things, and nothing in
+the loss shows it (TRAPS.md 18, 38). So both are compared before anything is spent: what they are, then what they make of texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from ..errors import TeacherError
+from ..records import Field
+from ..serving.turns import Turns
+
+PLACE = "students.from"
+REMEDY = "start the student from the teacher, or from a model that has its tokenizer"
+SHOWN = 3  # ids that an error names
+PROBES = (
+    "Hello, world!  Two  spaces,\ta tab\n\nand lines \n", "  leading and trailing  ", "naïve café — “quotes” … ﬁ ① Ⅳ e\u0301", "日本語の文章と한국어, عربى", "🙂👩‍👩‍👧 §",
+    "x = [1, 2.50, 10000, 0xFF];\n\treturn x_1 ** 2  # ok", "don't I'll WE'VE", "<s></s><|im_start|>user<|endoftext|>", "",
+)  # fmt: skip
+PARTS: Mapping[str, Callable[[Turns], Any]] = {  # of how rows are written, by what an error calls them
+    "chat template": lambda turns: turns.renderer.template, "template options": lambda turns: dict(turns.renderer.options),
+    "special tokens of the template": lambda turns: dict(turns.renderer.special), "token that ends an answer": lambda turns: turns.renderer.end,
+    "token that begins a row": lambda turns: turns.renderer.begin, "max_length": lambda turns: turns.max_length,
+    "every_turn": lambda turns: turns.every_turn,
+}  # fmt: skip
+
+
+def same_tokens(teacher: Path, student: Path, *, texts: Sequence[str] = ()) -> None:
+    """Raise :class:`TeacherError`, naming the ids, unless two models' folders hold tokenizers that make the same ids of all texts.
+
+    Compared by id: the vocabularies, added tokens with whether they are special, and what both make of our probes and of ``texts``. A
+    vocabulary's size tells nothing, and neither does a table that is padded: that is the model's, not the tokenizer's.
+    """
+    mine, other = (_tokenizer(folder) for folder in (teacher, student))
+    _same_ids(mine, other)
+    _same_added(mine, other)
+    for text in (*PROBES, *texts):
+        first, second = (own.encode(text, add_special_tokens=False).ids for own in (mine, other))
+        if first != second:
+            at = _parted(first, second)
+            words = f"the teacher makes {_few(first, at)} of {text[:40]!r}, the student {_few(second, at)}, from token {at} on"
+            raise TeacherError(f"the student's tokenizer cuts texts otherwise: {words}", place=PLACE, remedy=REMEDY)
+
+
+def same_rows(teacher: Turns, student: Turns, rows: Sequence[Mapping[str, Field]]) -> None:
+    """Raise :class:`TeacherError` unless both write rows alike: by template, its options (a thinking flag), length; and, row by row, to the same ids,
+    learnt at the same places."""
+    for name, part in PARTS.items():
+        first, second = part(teacher), part(student)
+        if first != second:
+            words = f"the {name} is not the teacher's: {_shown(first, second)} to the teacher, {_shown(second, first)} to the student"
+            raise TeacherError(words, place=PLACE, remedy="give both one: teacher.chat, or start the student from the teacher")
+    for n, (first, second) in enumerate(zip(teacher.encode(rows), student.encode(rows))):
+        for name in ("input_ids", "learnt", "window"):
+            if not np.array_equal(first[name], second[name]):
+                at = _parted(first[name].tolist(), second[name].tolist())
+                words = f"of row {n} the teacher reads {_few(first[name], at)}, the student {_few(second[name], at)}, from token {at} on ({name})"
+                raise TeacherError(words, place=PLACE, remedy=REMEDY)
+
+
+def _same_ids(mine: Tokenizer, other: Tokenizer) -> None:
+    first, second = ({id: token for token, id in own.get_vocab(with_added_tokens=True).items()} for own in (mine, other))
+    wrong = sorted(id for id in first.keys() | second.keys() if first.get(id) != second.get(id))
+    if wrong:
+        told = "; ".join(f"{id} is {_token(first, id)} to the teacher and {_token(second, id)} to the student" for id in wrong[:SHOWN])
+        more = f"; and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
+        raise TeacherError(f"the student's tokenizer is another one: {told}{more}", place=PLACE, remedy=REMEDY)
+
+
+def _same_added(mine: Tokenizer, other: Tokenizer) -> None:
+    first, second = ({id: (token.content, token.special) for id, token in own.get_added_tokens_decoder().items()} for own in (mine, other))
+    for id in sorted(first.keys() | second.keys()):
+        if first.get(id) != second.get(id):
+            words = f"{id} is added as {first.get(id)} to the teacher's and as {second.get(id)} to the student's"
+            raise TeacherError(f"the tokenizers' added tokens (token, special) differ: {words}", place=PLACE, remedy=REMEDY)
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    path = folder / "tokenizer.json"
+    try:
+        found = Tokenizer.from_str(path.read_text("utf-8"))
+    except OSError as error:
+        raise TeacherError("the model has no tokenizer.json", place=str(folder), remedy="save it with its fast tokenizer") from error
+    except Exception as error:  # tokenizers raises no narrower one
+        raise TeacherError(f"the tokenizer can't be read: {error}", place=str(path), remedy="restore the file or write it again") from error
+    found.no_padding()
+    found.no_truncation()
+    return found
+
+
+def _parted(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the first place where two sequences differ."""
+    return next((at for at, (one, two) in enumerate(zip(first, second)) if one != two), min(len(first), len(second)))
+
+
+def _few(values: Any, at: int) -> str:
+    return str([int(value) for value in values[at : at + 4]])
+
+
+def _token(tokens: Mapping[int, str], id: int) -> str:
+    return repr(tokens[id]) if id in tokens else "no token"
+
+
+def _shown(value: Any, other: Any) -> str:
+    """Return a part in words; of a long text what stands where it parts from the other one."""
+    if not isinstance(value, str) or len(value) < 60:
+        return repr(value)
+    at = next((n for n, (one, two) in enumerate(zip(value, other)) if one != two), 0) if isinstance(other, str) else 0
+    return f"...{value[max(at - 20, 0) : at + 30]!r}..."
