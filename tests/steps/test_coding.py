@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from potstill.objectives.tokens.targets import Hidden, Sampled, Sparse
 from potstill.recipe.teacher import Chat, ModelTeacher, Tokens
 from potstill.records import Example, Head, SealedSplit, Split, Want
 from potstill.runlog import RunLog
-from potstill.steps.coding import coding, online
+from potstill.steps.coding import coding, compare, online
 from potstill.steps.data import Data
 from potstill.steps.ready import ready
 from potstill.steps.teach import Teaching
@@ -131,3 +132,11 @@ def test_rows_of_no_answer_are_no_part_of_the_probe(folder, tmp_path):
     kept = coding(work, data, teaching)
     assert work.usage.teacher_calls == 3
     assert np.isfinite(kept.found["kl"])
+
+
+def test_teacher_and_student_are_compared_before_training(folder, tmp_path):
+    work, data, teaching, _ = run(folder, tmp_path)
+    compare(teaching, SimpleNamespace(preprocess=teaching.teacher.turns), data.train.examples)
+    other = replace(teaching.teacher.turns, max_length=20)
+    with pytest.raises(TeacherError, match="max_length"):
+        compare(teaching, SimpleNamespace(preprocess=other), data.train.examples)

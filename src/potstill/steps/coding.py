@@ -22,6 +22,7 @@ from .teach import Teaching
 STATES = Want("states")
 ROWS, TOKENS = 32, 8192  # of the probe, at most: what a teacher of some hundred million parameters reads within a minute
 PROBE_BYTES, LEAST, MOST = 192 << 20, 64, 1024  # of its logits, and the positions that these may be
+COMPARED = 256  # rows that teacher and student must read alike before anything is trained
 BOOK = "codebook.bin"
 
 
@@ -145,3 +146,10 @@ def _told(asked: Any, choice: Any) -> dict[str, Any]:
         "setting": setting if isinstance(setting, str | int) else asdict(setting), "limit": choice.limit, "positions": choice.positions, "ways": ways,
         "told": str(choice) if asked.way == "auto" else f"kept as {choice.chosen.name}, as teacher.tokens.way says; {choice.measured}",
     }  # fmt: skip
+
+
+def compare(teaching: Teaching, student: Any, rows: Sequence[Example]) -> None:
+    """Raise :class:`TeacherError` unless the student reads what its teacher reads, in tokens and in how rows are written; before it is trained."""
+    teacher: Any = teaching.teacher
+    load("potstill.teachers.tokens:same_tokens")(teacher.turns.renderer.tokenizer, student.preprocess.renderer.tokenizer)
+    load("potstill.teachers.tokens:same_rows")(teacher.turns, student.preprocess, [row.fields for row in rows[:COMPARED]])

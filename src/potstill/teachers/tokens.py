@@ -32,13 +32,13 @@ PARTS: Mapping[str, Callable[[Turns], Any]] = {  # of how rows are written, by w
 }  # fmt: skip
 
 
-def same_tokens(teacher: Path, student: Path, *, texts: Sequence[str] = ()) -> None:
-    """Raise :class:`TeacherError`, naming the ids, unless two models' folders hold tokenizers that make the same ids of all texts.
+def same_tokens(teacher: Path | Tokenizer, student: Path | Tokenizer, *, texts: Sequence[str] = ()) -> None:
+    """Raise :class:`TeacherError`, naming the ids, unless two tokenizers (or those in two models' folders) make the same ids of all texts.
 
     Compared by id: the vocabularies, added tokens with whether they are special, and what both make of our probes and of ``texts``. A
     vocabulary's size tells nothing, and neither does a table that is padded: that is the model's, not the tokenizer's.
     """
-    mine, other = (_tokenizer(folder) for folder in (teacher, student))
+    mine, other = (_plain(_tokenizer(side)) for side in (teacher, student))
     _same_ids(mine, other)
     _same_added(mine, other)
     for text in (*PROBES, *texts):
@@ -55,7 +55,7 @@ def same_rows(teacher: Turns, student: Turns, rows: Sequence[Mapping[str, Field]
     for name, part in PARTS.items():
         first, second = part(teacher), part(student)
         if first != second:
-            words = f"the {name} is not the teacher's: {_shown(first, second)} to the teacher, {_shown(second, first)} to the student"
+            words = f"the student's {name}, which must be the teacher's: {_shown(first, second)} to the teacher, {_shown(second, first)} to the student"
             raise TeacherError(words, place=PLACE, remedy="give both one: teacher.chat, or start the student from the teacher")
     for n, (first, second) in enumerate(zip(teacher.encode(rows), student.encode(rows))):
         for name in ("input_ids", "learnt", "window"):
@@ -82,7 +82,9 @@ def _same_added(mine: Tokenizer, other: Tokenizer) -> None:
             raise TeacherError(f"the tokenizers' added tokens (token, special) differ: {words}", place=PLACE, remedy=REMEDY)
 
 
-def _tokenizer(folder: Path) -> Tokenizer:
+def _tokenizer(folder: Path | Tokenizer) -> Tokenizer:
+    if not isinstance(folder, Path):
+        return Tokenizer.from_str(folder.to_str())
     path = folder / "tokenizer.json"
     try:
         found = Tokenizer.from_str(path.read_text("utf-8"))
@@ -90,9 +92,13 @@ def _tokenizer(folder: Path) -> Tokenizer:
         raise TeacherError("the model has no tokenizer.json", place=str(folder), remedy="save it with its fast tokenizer") from error
     except Exception as error:  # tokenizers raises no narrower one
         raise TeacherError(f"the tokenizer can't be read: {error}", place=str(path), remedy="restore the file or write it again") from error
-    found.no_padding()
-    found.no_truncation()
     return found
+
+
+def _plain(own: Tokenizer) -> Tokenizer:
+    own.no_padding()
+    own.no_truncation()
+    return own
 
 
 def _parted(first: Sequence[int], second: Sequence[int]) -> int:
