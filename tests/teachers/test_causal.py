@@ -227,3 +227,18 @@ def test_a_model_that_looks_ahead_is_refused(folder, tmp_path):
     saved(folder, tmp_path / "m", BertLMHeadModel, config)
     with pytest.raises(TeacherError, match=r"see those behind them|no linear head|otherwise than by its head"):
         list(opened(tmp_path / "m").answer(rows()[:1], [STATES]))
+
+
+def test_a_gguf_file_is_a_teacher_too(folder, tmp_path, monkeypatch):
+    pytest.importorskip("gguf")
+    from tests.teachers.test_gguf import write  # its tests are skipped where that package is not
+
+    monkeypatch.setenv("POTSTILL_HOME", str(tmp_path / "home"))
+    (tmp_path / "packed").mkdir()
+    write(folder, tmp_path / "packed" / "tiny.gguf")
+    packed, plain = opened(tmp_path / "packed"), opened(folder)
+    items = plain.items(rows())
+    assert [item["input_ids"].tolist() for item in packed.items(rows())] == [item["input_ids"].tolist() for item in items]
+    got, told = (normal(teacher.distribution(teacher.ask(items)).numpy()) for teacher in (packed, plain))
+    assert (np.exp(told) * (told - got)).sum(1).mean() < 0.05  # its weights are in 8 bits
+    assert packed.identity() != plain.identity()
