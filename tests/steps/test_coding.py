@@ -135,7 +135,7 @@ def test_rows_of_no_answer_are_no_part_of_the_probe(folder, tmp_path):
 
 
 def test_teacher_and_student_are_compared_before_training(folder, tmp_path):
-    work, data, teaching, _ = run(folder, tmp_path)
+    _, data, teaching, _ = run(folder, tmp_path)
     compare(teaching, SimpleNamespace(preprocess=teaching.teacher.turns), data.train.examples)
     other = replace(teaching.teacher.turns, max_length=20)
     with pytest.raises(TeacherError, match="max_length"):

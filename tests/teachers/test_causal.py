@@ -152,13 +152,20 @@ def test_the_key_changes_with_all_that_an_answer_depends_on(folder):
     plain = opened(folder)
     asked = {plain.identity() + plain.request(row).hex()}
     other = TEMPLATE.replace("{{ m.role }}", "{{ m.role }} :")
-    for more in ({"max_length": 31}, {"precision": "bf16"}, {"chat": Chat(template=other)}, {"chat": Chat(template=TEMPLATE, options={"enable_thinking": False})}):
+    for more in (
+        {"max_length": 31},
+        {"precision": "bf16"},
+        {"chat": Chat(template=other)},
+        {"chat": Chat(template=TEMPLATE, options={"enable_thinking": False})},
+    ):
         changed = opened(folder, **more)
         asked.add(changed.identity() + changed.request(row).hex())
     assert len(asked) == 5
     assert plain.request(row) == opened(folder).request(row)
     assert plain.request(rows()[2]) != opened(folder, max_length=24).request(rows()[2])  # other windows
-    written = opened(folder, chat=Chat(template=TEMPLATE.replace("{{ m.content }}", "{{ m.content }}{% if thinking %}!{% endif %}"), options={"thinking": True}))
+    written = opened(
+        folder, chat=Chat(template=TEMPLATE.replace("{{ m.content }}", "{{ m.content }}{% if thinking %}!{% endif %}"), options={"thinking": True})
+    )
     assert written.request(row) != plain.request(row)  # what it is told shows in the ids, too
 
 
@@ -223,7 +230,9 @@ def test_what_other_families_put_around_the_head(folder, tmp_path, kind, config)
 
 
 def test_a_model_that_looks_ahead_is_refused(folder, tmp_path):
-    config = BertConfig(vocab_size=600, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, max_position_embeddings=128, initializer_range=0.3)
+    config = BertConfig(
+        vocab_size=600, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, max_position_embeddings=128, initializer_range=0.3
+    )
     saved(folder, tmp_path / "m", BertLMHeadModel, config)
     with pytest.raises(TeacherError, match=r"see those behind them|no linear head|otherwise than by its head"):
         list(opened(tmp_path / "m").answer(rows()[:1], [STATES]))

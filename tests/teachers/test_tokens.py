@@ -49,7 +49,7 @@ def test_two_ids_that_are_swapped_are_named(folder, tmp_path):
 
 def test_a_token_more_is_named(folder, tmp_path):
     other = changed(folder, tmp_path / "m", lambda told: told["added_tokens"].append({**told["added_tokens"][0], "id": 520, "content": "<|more|>"}))
-    with pytest.raises(TeacherError, match="520 is no token to the teacher and '<|more|>'"):
+    with pytest.raises(TeacherError, match=r"520 is no token to the teacher and '<\|more\|>'"):
         same_tokens(folder, other)
 
 
@@ -69,7 +69,7 @@ def test_the_same_vocabulary_that_cuts_texts_otherwise_is_told_by_a_text(folder,
         else:
             told["normalizer"] = {"type": "Lowercase"}
 
-    with pytest.raises(TeacherError, match="cuts texts otherwise: the teacher makes .* from token"):
+    with pytest.raises(TeacherError, match=r"cuts texts otherwise: the teacher makes .* from token"):
         same_tokens(folder, changed(folder, tmp_path / "m", change), texts=["the good old dog"])
 
 
@@ -91,7 +91,10 @@ def test_another_template_or_flag_or_length_is_named(folder):
     renderer = turns.renderer
     for changed, told in (
         (replace(turns, renderer=replace(renderer, template=other)), "the student's chat template, which must be the teacher's: ...'"),
-        (replace(turns, renderer=replace(renderer, options={"enable_thinking": False})), "template options, which must be the teacher's: {} to the teacher, {'enable_thinking'"),
+        (
+            replace(turns, renderer=replace(renderer, options={"enable_thinking": False})),
+            "template options, which must be the teacher's: {} to the teacher, {'enable_thinking'",
+        ),
         (replace(turns, renderer=replace(renderer, end=0)), "token that ends an answer"),
         (replace(turns, max_length=31), "max_length, which must be the teacher's: 32 to the teacher, 31"),
         (replace(turns, every_turn=True), "every_turn"),

@@ -58,7 +58,7 @@ def test_trap_18_a_tokenizer_with_two_ids_swapped_is_refused(folder, tmp_path):
     first, second = (next(token for token, id in vocab.items() if id == n) for n in (400, 401))
     vocab[first], vocab[second] = 401, 400
     (tmp_path / "tokenizer.json").write_text(json.dumps(told), "utf-8")
-    with pytest.raises(TeacherError, match="400 is .* 401 is"):
+    with pytest.raises(TeacherError, match=r"400 is .* 401 is"):
         same_tokens(folder, tmp_path)
 
 

@@ -3,7 +3,7 @@ takes and loses on others (:mod:`potstill.labels.tokens`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,7 @@ def _stage(work: Workspace, data: Data, teaching: Teaching) -> Stage:
             teacher: Any = teaching.teacher
             states = _some(teaching, rows, teacher.head.vocabulary)
             fitted, tried = (np.concatenate(parts) for parts in (states[0::2], states[1::2] or states[0::2]))
-            scores = [teacher.distribution(load("torch:from_numpy")(part)).cpu().numpy() for part in (fitted, tried)]
-            book, choice = _chosen(asked, *scores, tried, lambda kept: teacher.distribution(load("torch:from_numpy")(kept)).cpu().numpy())
+            book, choice = _chosen(asked, fitted, tried, teacher.scores)
             storage.write_bytes(folder / BOOK, book.data)
             storage.write_json(folder / "result.json", {**_told(asked, choice), "head": teacher.head_digest.hex()})
 
@@ -101,9 +100,7 @@ def _probe(data: Data) -> list[Example]:
 
 def _some(teaching: Teaching, rows: Sequence[Example], vocabulary: int) -> list[np.ndarray]:
     """Return states of the rows, evenly spread places of each: no more than the probe's logits may take. Raises :class:`TeacherError` for none."""
-    read, sizes = teaching.teacher.items(rows), []  # type: ignore[attr-defined]
-    for item in read:
-        sizes.append(len(item["input_ids"]) + (sizes[-1] if sizes else 0))
+    sizes = np.cumsum([len(item["input_ids"]) for item in teaching.teacher.items(rows)])  # type: ignore[attr-defined]
     rows = [row for row, size in zip(rows, sizes) if size <= max(TOKENS, sizes[0])]
     answers = teaching.raw(rows, [STATES])
     found = [states.astype(np.float32) for states in answers.arrays(answers.answered(row.id for row in rows), STATES) if len(states)]
@@ -114,12 +111,12 @@ def _some(teaching: Teaching, rows: Sequence[Example], vocabulary: int) -> list[
     return [states[np.unique(np.linspace(0, len(states) - 1, min(each, len(states))).round().astype(int))] for states in found]
 
 
-def _chosen(asked: Any, fitted: np.ndarray, tried: np.ndarray, states: np.ndarray, logits: Any) -> tuple[Any, Any]:
-    """Return the codebook, fitted on some logits, and the choice that others showed; among the ways that the recipe leaves open."""
+def _chosen(asked: Any, fitted: np.ndarray, tried: np.ndarray, scores: Callable[[np.ndarray], np.ndarray]) -> tuple[Any, Any]:
+    """Return the codebook, fitted on some states' ``scores``, and the choice that others showed; among the ways that the recipe leaves open."""
     keeps = _keeps(asked)
-    book = load("potstill.labels.tokens.fit:fit")(fitted, keeps[-1], draws=asked.draws)
+    book = load("potstill.labels.tokens.fit:fit")(scores(fitted), keeps[-1], draws=asked.draws)
     choice = load("potstill.labels.tokens.choose:choose")(
-        tried, [len(tried)], book, limit=asked.limit, keeps=keeps, states=states, head=logits, draws=asked.draws
+        scores(tried), [len(tried)], book, limit=asked.limit, keeps=keeps, states=tried, head=scores, draws=asked.draws
     )
     if asked.way == "auto":
         return book, choice

@@ -56,9 +56,7 @@ def build(
     if head.kind == "tokens" and spec.kind not in WRITERS:
         raise TeacherError(f"a teacher of kind '{spec.kind}' writes no text", place="teacher.kind", remedy=did_you_mean(spec.kind, WRITERS))
     opener = WRITERS[spec.kind] if head.kind == "tokens" else QUICK if graph is not None else KINDS[spec.kind]
-    teacher: Teacher = load(opener)(
-        spec, head, Given(folder, graph, tuple(members), threads, tuple(fields), tuple(shots), clock)
-    )
+    teacher: Teacher = load(opener)(spec, head, Given(folder, graph, tuple(members), threads, tuple(fields), tuple(shots), clock))
     return teacher
 
 

@@ -171,7 +171,7 @@ class CausalTeacher:
         if want.kind == "states":
             half: np.ndarray = states.clamp(-HALF, HALF).half().cpu().numpy()
             return half
-        value = self._coders[str(want.coded)].encode(_content(item), states.cpu().numpy(), self._scores(states))
+        value = self._coders[str(want.coded)].encode(_content(item), states.cpu().numpy(), self._chunks(states))
         return np.frombuffer(value, np.uint8)[None]
 
     def states(self, items: Mapping[str, Item]) -> Iterator[tuple[str, Tensor]]:
@@ -228,7 +228,7 @@ class CausalTeacher:
         """The sha256 of the head: kept states are read with this one alone."""
         found = hashlib.sha256(storage.canonical([float(self.head.scale), self.head.softcap, list(self.head.weight.shape)]))
         for part in (self.head.weight, self.head.bias):
-            found.update(b"" if part is None else part.detach().float().cpu().contiguous().numpy())
+            found.update(b"" if part is None else part.detach().float().cpu().contiguous().numpy().data)
         return found.digest()
 
     @torch.no_grad()
@@ -236,7 +236,12 @@ class CausalTeacher:
         """Return the logits of ``states`` (positions, width) *Shape:* (positions, vocabulary) float32."""
         return models.logits(self.head, states.to(self.head.weight.device))
 
-    def _scores(self, states: Tensor) -> Iterator[np.ndarray]:
+    def scores(self, states: np.ndarray) -> np.ndarray:
+        """Return the logits of states as arrays *Shapes:* (positions, width) -> (positions, vocabulary) float32."""
+        found: np.ndarray = self.distribution(torch.from_numpy(states)).cpu().numpy()
+        return found
+
+    def _chunks(self, states: Tensor) -> Iterator[np.ndarray]:
         """Yield the logits of ``states``, as many positions at a time as :data:`CHUNK_BYTES` hold."""
         for some in states.split(max(1, CHUNK_BYTES // (4 * self.head.vocabulary))):
             if len(some):

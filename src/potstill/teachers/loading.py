@@ -119,11 +119,11 @@ def _load(folder: Path, kind: Any, how: str) -> tuple[Any, Any, Any]:
     """Return the model, what was missing in its files, and its tokenizer."""
     with _errors(folder, how):
         model, info = _model(folder, kind, attention="eager")
-    own = tokenizer(folder)
+    own, own_config = tokenizer(folder), model.config
     if own.pad_token_id is None:
         raise TeacherError("the tokenizer has no padding token", place=str(folder), remedy="set pad_token in its tokenizer_config.json")
     if isinstance(model, GenericForSequenceClassification):
-        _pool_last(model.config, own, folder)
+        _pool_last(own_config, own, folder)
     return model.eval().requires_grad_(False), info, own
 
 

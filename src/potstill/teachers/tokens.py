@@ -21,8 +21,9 @@ PLACE = "students.from"
 REMEDY = "start the student from the teacher, or from a model that has its tokenizer"
 SHOWN = 3  # ids that an error names
 PROBES = (
-    "Hello, world!  Two  spaces,\ta tab\n\nand lines \n", "  leading and trailing  ", "naïve café — “quotes” … ﬁ ① Ⅳ e\u0301", "日本語の文章と한국어, عربى", "🙂👩‍👩‍👧 §",
-    "x = [1, 2.50, 10000, 0xFF];\n\treturn x_1 ** 2  # ok", "don't I'll WE'VE", "<s></s><|im_start|>user<|endoftext|>", "",
+    "Hello, world!  Two  spaces,\ta tab\n\nand lines \n", "  leading and trailing  ", "naïve café — “quotes” … \ufb01 \u2460 \u2163 e\u0301",
+    "日本語の文章と한국어, عربى", "\U0001f642\U0001f469\u200d\U0001f467 §", "x = [1, 2.50, 10000, 0xFF];\n\treturn x_1 ** 2  # ok",
+    "don't I'll WE'VE", "<s></s><|im_start|>user<|endoftext|>", "",
 )  # fmt: skip
 PARTS: Mapping[str, Callable[[Turns], Any]] = {  # of how rows are written, by what an error calls them
     "chat template": lambda turns: turns.renderer.template, "template options": lambda turns: dict(turns.renderer.options),

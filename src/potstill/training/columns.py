@@ -41,7 +41,9 @@ class KeptTokens:
 
     def __post_init__(self) -> None:
         if self.way not in WAYS or (self.way == "hidden" and self.head is None):
-            raise UserError(f"tokens of the way '{self.way}'{' without a head' if self.way in WAYS else ''}", place="answers", remedy=f"known: {', '.join(WAYS)}")
+            raise UserError(
+                f"tokens of the way '{self.way}'{' without a head' if self.way in WAYS else ''}", place="answers", remedy=f"known: {', '.join(WAYS)}"
+            )
 
     def __len__(self) -> int:
         return len(self.values)
