@@ -29,7 +29,7 @@ MUTANTS = [
     Mutant(43, COLUMNS, "[self.values[int(i)].tobytes() for i in batch]", "[self.values[int(i)].tobytes() for i in sorted(batch)]", f"{TEST}43_a_batch_meets_its_own_answers_in_its_own_order"),
     Mutant(44, CAUSAL, 'self.precision, {**self.spec, "file": ""})', "self.precision)", f"{TEST}44_the_key_knows_what_an_answer_depends_on"),
     Mutant(44, CAUSAL, "folder_digest(self.folder), self.precision, ", "folder_digest(self.folder), ", f"{TEST}44_the_key_knows_what_an_answer_depends_on"),
-    Mutant(44, CAUSAL, 'for name in ("input_ids", "learnt", "window")]\n    return b"turns', 'for name in ("input_ids", "window")]\n    return b"turns', f"{TEST}44_what_is_learnt_of_a_row_is_part_of_what_is_asked"),
+    Mutant(44, "teachers/reading.py", 'for name in ("input_ids", "learnt", "window")]\n    return b"turns', 'for name in ("input_ids", "window")]\n    return b"turns', f"{TEST}44_what_is_learnt_of_a_row_is_part_of_what_is_asked"),
     Mutant(45, CAUSAL, "for number in sorted(parts)]", "for number in parts]", f"{TEST}45_states_of_a_text_in_windows_stand_where_its_tokens_do"),
     Mutant(45, COLUMNS, 'if told != (own := int(item["learnt"].sum())):', 'if told < 0 and (own := int(item["learnt"].sum())):', f"{TEST}45_answers_of_other_positions_are_refused"),
 ]  # fmt: skip

@@ -133,6 +133,8 @@ class EndpointTeacher(Section):
     usd_per_million_out: Price = 0.0
     license: Text = "unknown"
     output_license: OutputLicense = "unknown"
+    tokenizer: Annotated[Text | None, Field(exclude_if=lambda value: value is None)] = None  # `task: text-generation`: a folder with the model's tokenizer
+    max_length: Annotated[Whole | None, Field(exclude_if=lambda value: value is None)] = None  # the same: tokens of a row; null: 512
 
     @model_validator(mode="after")
     def _together(self) -> EndpointTeacher:

@@ -56,6 +56,8 @@ class Coding:
 
 def coding(work: Workspace, data: Data, teaching: Teaching) -> Coding:
     """Return how the teacher's tokens are kept: chosen once for a teacher, its rows and the recipe's ``teacher.tokens``, and said in every run."""
+    if teaching.ready.spec.kind == "endpoint":
+        return _given(work, teaching)
     stage = _stage(work, data, teaching)
     found = stage.read()
     work.log.say(found["told"])
@@ -64,6 +66,17 @@ def coding(work: Workspace, data: Data, teaching: Teaching) -> Coding:
     setting = keep(**found["setting"]) if isinstance(found["setting"], dict) else found["setting"]
     coder = load("potstill.labels.tokens.coders:coder")(setting, book=book, head=bytes.fromhex(found["head"]))
     return Coding(teaching, coder, found, stage.fingerprint)
+
+
+def _given(work: Workspace, teaching: Teaching) -> Coding:
+    """Return how a server's tokens are kept: as they come, for they are few."""
+    teacher: Any = teaching.teacher
+    most = teaching.ready.spec.top_k + 1  # and the one that stands there
+    keep = load("potstill.labels.tokens.select:Keep")(1.0, 0.0, most)
+    coder = load("potstill.labels.tokens.coders:GivenCoder")(keep, teacher.vocabulary)
+    told = f"kept as given: of each position the {most - 1} likeliest tokens that the server tells, the one that stands there, and the mass of all others"
+    work.log.say(told)
+    return Coding(teaching, coder, {"way": "sparse", "told": told}, storage.digest("given", teaching.fingerprint, coder.name))
 
 
 def online(teaching: Teaching, rows: Sequence[Example], *, full: bool = False) -> Any:

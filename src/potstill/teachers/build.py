@@ -25,7 +25,9 @@ KINDS: Mapping[str, str] = {
     "endpoint": "potstill.teachers.endpoint.teacher:open_endpoint",
 }
 QUICK = "potstill.teachers.quick:open_quick"  # a model whose graph was made: it runs without torch
-WRITERS: Mapping[str, str] = {"model": "potstill.teachers.causal:open_causal"}  # the kinds that can be asked about each token of a text
+WRITERS: Mapping[str, str] = {  # the kinds that can be asked about each token of a text
+    "model": "potstill.teachers.causal:open_causal", "endpoint": "potstill.teachers.endpoint.tokens:open_tokens",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

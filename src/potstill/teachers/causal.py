@@ -27,7 +27,8 @@ from .build import Given, known
 from .files import folder_digest, local_folder, model_files
 from .gguf import usable
 from .model import HALF
-from .rows import batches, budget, has_surrogates
+from .reading import content, read, unread
+from .rows import batches, budget
 
 VERSION = 1  # raise it when the way in which rows become states changes
 CHUNK_BYTES = 32 << 20  # of logits that stand in memory at a time
@@ -113,25 +114,16 @@ class CausalTeacher:
     # ---------------------------------------------------------------------------------------------------- what is read
     def request(self, example: Example) -> bytes:
         """Return the row's ids, which of them are learnt, and their windows: all that its answer depends on beside the teacher."""
-        item = self._read(example)
-        return b"unread " + example.id.encode() if isinstance(item, str) else _content(item)
+        item = read(self.turns, example)
+        return unread(example) if isinstance(item, str) else content(item)
 
     def items(self, rows: Sequence[Example]) -> list[Item]:
         """Return rows as the teacher reads them. Raises :class:`TeacherError` for one that it can't."""
-        found = [self._read(row) for row in rows]
+        found = [read(self.turns, row) for row in rows]
         for row, item in zip(rows, found):
             if isinstance(item, str):
                 raise TeacherError(item, place=row.place, remedy="leave this row out")
         return [item for item in found if not isinstance(item, str)]
-
-    def _read(self, example: Example) -> Item | str:
-        """Return the row, or why it can't be read."""
-        if has_surrogates(storage.canonical(dict(example.fields)).decode("utf-8", "surrogatepass")):
-            return "the text is not valid Unicode"
-        try:
-            return self.turns.encode([example.fields])[0]
-        except UserError as error:
-            return error.message
 
     # -------------------------------------------------------------------------------------------------------- answers
     def teach(self, coder: Coder) -> None:
@@ -145,9 +137,9 @@ class CausalTeacher:
         bits of floating point depend on that. Raises :class:`TeacherError` for tokens by a coder that it was not handed.
         """
         self._check(wants)
-        read = {example.id: self._read(example) for example in examples}
-        answers: dict[str, Answer] = {id: Failed(item) for id, item in read.items() if isinstance(item, str)}
-        items = {id: item for id, item in read.items() if not isinstance(item, str)}
+        made = {example.id: read(self.turns, example) for example in examples}
+        answers: dict[str, Answer] = {id: Failed(item) for id, item in made.items() if isinstance(item, str)}
+        items = {id: item for id, item in made.items() if not isinstance(item, str)}
         for id, states in self.states(items):
             if not torch.isfinite(states).all():
                 answers[id] = Failed("its states are not finite")
@@ -171,7 +163,7 @@ class CausalTeacher:
         if want.kind == "states":
             half: np.ndarray = states.clamp(-HALF, HALF).half().cpu().numpy()
             return half
-        value = self._coders[str(want.coded)].encode(_content(item), states.cpu().numpy(), self._chunks(states))
+        value = self._coders[str(want.coded)].encode(content(item), states.cpu().numpy(), self._chunks(states))
         return np.frombuffer(value, np.uint8)[None]
 
     def states(self, items: Mapping[str, Item]) -> Iterator[tuple[str, Tensor]]:
@@ -246,12 +238,6 @@ class CausalTeacher:
         for some in states.split(max(1, CHUNK_BYTES // (4 * self.head.vocabulary))):
             if len(some):
                 yield self.distribution(some).cpu().numpy()
-
-
-def _content(item: Item) -> bytes:
-    """Return an item's bytes, the same for the same ids, learnt places and windows."""
-    columns = [np.ascontiguousarray(item[name], "<i4").tobytes() for name in ("input_ids", "learnt", "window")]
-    return b"turns " + str(len(item["input_ids"])).encode() + b"\n" + b"".join(columns)
 
 
 def _lines(id: str, item: Item) -> list[_Line]:

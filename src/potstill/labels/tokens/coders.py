@@ -3,11 +3,12 @@
 ``name`` names a coder's values in a :class:`Want`: the way, what is kept, and the eight bytes of what they are read with. ``encode(key, states,
 scores)`` returns a row's value: ``key`` is the row's content, on which draws hang; ``states`` (positions, width) are what goes into the head;
 ``scores`` its logits, (some, vocabulary) at a time. ``decode(values)`` returns what values hold, positions end to end, by the names of what a loss
-takes; it raises :class:`StoreError` for values of another coder, and for damaged ones.
+takes; it raises :class:`StoreError` for values of another coder, and for damaged ones. What a server gave is written by ``given`` instead of ``encode``.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -18,7 +19,7 @@ from ...errors import StoreError
 from . import frame, hidden, sampled, sparse
 from .codebook import Codebook
 from .sampled import Draws
-from .select import Keep, Top, select
+from .select import Keep, Top, given, select
 
 Arrays = dict[str, np.ndarray]
 
@@ -94,7 +95,47 @@ class HiddenCoder:
         return {"states": hidden.decode(values, self.head, self.precision)[1]}
 
 
-Coder = SparseCoder | SampledCoder | HiddenCoder
+@final
+@dataclass(frozen=True)
+class GivenCoder:
+    """What a server gave of each position, as it gave it: at most ``keep.k_max`` tokens of a ``vocabulary``, and what they leave over. Decoded:
+    ``ids``, ``logprobs``, ``tail``, whose mass is at most 1.
+
+    Few tokens, and each of them paid for: nothing is rounded but to float32, and no codebook has to be fitted before the first answer.
+    """
+
+    keep: Keep
+    vocabulary: int
+    way: ClassVar[str] = "sparse"
+
+    @property
+    def name(self) -> str:
+        return f"given-{self.keep.k_max}-{self.vocabulary}"
+
+    def given(self, ids: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]]) -> bytes:
+        """Return a row's value: for each position some tokens, in any order. Raises :class:`StoreError` for what can't be; see :func:`.select.given`."""
+        top = given(ids, logprobs, self.vocabulary, self.keep)
+        body = b"".join((top.k.astype("<u2").tobytes(), top.ids.astype("<u4").tobytes(), top.logprobs.astype("<f4").tobytes(), top.tail.astype("<f4").tobytes()))
+        return frame.close(GIVEN, self.vocabulary.to_bytes(8, "little"), len(top.k), zlib.compress(body, 9))
+
+    def decode(self, values: Sequence[bytes]) -> Arrays:
+        parts = [self._read(value) for value in values]
+        k, ids, logprobs, tail = (np.concatenate([np.empty(0), *columns]) for columns in zip(*parts)) if parts else (np.empty(0),) * 4
+        square, values_of = sparse.padded(k.astype(np.int64), ids.astype(np.int64), logprobs - sparse.UNDER)
+        return {"ids": square, "logprobs": values_of, "tail": (tail * (1 - sparse.UNDER)).astype(np.float32)}
+
+    def _read(self, value: bytes) -> tuple[np.ndarray, ...]:
+        positions, body = frame.open(value, GIVEN, self.vocabulary.to_bytes(8, "little"))
+        data = zlib.decompress(body)
+        k = np.frombuffer(data, "<u2", positions)
+        at, many = 2 * positions, int(k.sum(dtype=np.int64))
+        if len(data) != at + 8 * many + 4 * positions:
+            raise StoreError("the bytes don't hold what their header says", place="token store", remedy="the value is damaged: label these rows again")
+        return k, np.frombuffer(data, "<u4", many, at), np.frombuffer(data, "<f4", many, at + 4 * many), np.frombuffer(data, "<f4", positions, at + 8 * many)
+
+
+GIVEN = b"g"  # the kind of a value that a server's tokens stand in
+Coder = SparseCoder | SampledCoder | HiddenCoder | GivenCoder
 
 
 def coder(setting: Keep | int | str, *, book: Codebook, head: bytes) -> Coder:
