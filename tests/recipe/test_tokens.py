@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from potstill.recipe.endpoint import EndpointTeacher
+from potstill.recipe.language import Chat, Tokens
 from potstill.recipe.recipe import Recipe
-from potstill.recipe.teacher import Chat, ModelTeacher, Tokens
+from potstill.recipe.teacher import ModelTeacher
 
 
 def test_a_recipe_that_says_nothing_of_it_is_written_as_before():
     assert not {"chat", "tokens"} & set(ModelTeacher(model="m").model_dump(mode="json"))
+    assert not {"chat", "tokenizer", "max_length"} & set(EndpointTeacher(url="http://127.0.0.1:1/v1", model="m").model_dump(mode="json"))
 
 
 def test_what_is_said_comes_back():
@@ -33,3 +36,11 @@ def test_another_task_has_no_use_for_it(base, section, said):
         Recipe.model_validate(base)
     base["teacher"][section] = {}  # nothing said
     Recipe.model_validate(base)
+
+
+@pytest.mark.parametrize("said", [{"tokenizer": "model"}, {"max_length": 64}, {"chat": {"every_turn": True}}])
+def test_nor_of_an_endpoint_that_reads_texts(base, said):
+    base["teacher"] = {"kind": "endpoint", "url": "http://127.0.0.1:1/v1", "model": "m", "output_license": "mit", **said}
+    base["students"] = [{"name": "static", "kind": "static", "from": "model"}]
+    with pytest.raises(ValidationError, match=f"teacher.{next(iter(said))} has no effect"):
+        Recipe.model_validate(base)

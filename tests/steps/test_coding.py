@@ -12,7 +12,9 @@ import torch
 from potstill.cache import Stage
 from potstill.errors import TeacherError, UserError
 from potstill.objectives.tokens.targets import Hidden, Sampled, Sparse
-from potstill.recipe.teacher import Chat, ModelTeacher, Tokens
+from potstill.recipe.endpoint import EndpointTeacher
+from potstill.recipe.language import Chat, Tokens
+from potstill.recipe.teacher import ModelTeacher
 from potstill.records import Example, Head, SealedSplit, Split, Want
 from potstill.runlog import RunLog
 from potstill.steps.coding import coding, compare, online
@@ -22,6 +24,7 @@ from potstill.steps.teach import Teaching
 from potstill.workspace import Workspace
 from tests import tiny
 from tests.small import texts
+from tests.teachers.endpoint.serving import server
 from tests.teachers.test_causal import TEMPLATE
 
 HEAD = Head("tokens", ())
@@ -42,9 +45,9 @@ def rows(count=40, seed=3) -> list[Example]:
     return [Example.make(row, gold="answer", place=f"train.jsonl:{n + 1}") for n, row in enumerate(found)]
 
 
-def run(folder, place, train=None, **tokens):
+def run(folder, place, train=None, spec=None, **tokens):
     """Return a run's data and its teacher, ready, and what was said."""
-    spec = ModelTeacher(model=str(folder), max_length=64, chat=Chat(template=TEMPLATE), tokens=Tokens(**tokens))
+    spec = spec or ModelTeacher(model=str(folder), max_length=64, chat=Chat(template=TEMPLATE), tokens=Tokens(**tokens))
     said: list[dict] = []
     recipe = SimpleNamespace(teacher=spec, requirement=None, threads=1)
     work = Workspace(recipe, None, place, RunLog(listeners=[said.append]), None, "run")
@@ -140,3 +143,20 @@ def test_teacher_and_student_are_compared_before_training(folder, tmp_path):
     other = replace(teaching.teacher.turns, max_length=20)
     with pytest.raises(TeacherError, match="max_length"):
         compare(teaching, SimpleNamespace(preprocess=other), data.train.examples)
+
+
+def test_a_server_s_tokens_are_kept_as_they_come(folder, tmp_path):
+    with server(folder) as url:
+        spec = EndpointTeacher(url=url, model="smollm2", api="completion", tokenizer=str(folder), max_length=64, chat=Chat(template=TEMPLATE), top_k=8)
+        work, data, teaching, said = run(folder, tmp_path, train=rows(6), spec=spec)
+        kept = coding(work, data, teaching)
+        answers = kept.ask(data.train.examples)
+    assert "the 8 likeliest tokens" in words(said)
+    assert work.usage.teacher_calls == 6
+    _, _, local, _ = run(folder, tmp_path, train=rows(6))
+    items = local.teacher.items(data.train.examples)
+    compare(teaching, SimpleNamespace(preprocess=local.teacher.turns), data.train.examples)
+    target = kept.column(answers, [row.id for row in data.train], items).gather([4, 1])
+    exact = online(local, data.train.examples, full=True).gather([4, 1]).logits.log_softmax(-1)
+    assert target.ids.shape[1] in (8, 9)
+    assert float((exact.gather(1, target.ids) - target.logprobs)[torch.isfinite(target.logprobs)].abs().max()) < 1e-3

@@ -15,7 +15,8 @@ from potstill.labels.tokens import Keep
 from potstill.labels.tokens.coders import HiddenCoder, SampledCoder, SparseCoder, positions
 from potstill.labels.tokens.error import normal
 from potstill.labels.tokens.fit import fit
-from potstill.recipe.teacher import Chat, ModelTeacher
+from potstill.recipe.language import Chat
+from potstill.recipe.teacher import ModelTeacher
 from potstill.records import Answered, Example, Failed, Head, Want
 from potstill.serving.turns import learnt
 from potstill.teachers import build

@@ -32,4 +32,14 @@ MUTANTS = [
     Mutant(44, "teachers/reading.py", 'for name in ("input_ids", "learnt", "window")]\n    return b"turns', 'for name in ("input_ids", "window")]\n    return b"turns', f"{TEST}44_what_is_learnt_of_a_row_is_part_of_what_is_asked"),
     Mutant(45, CAUSAL, "for number in sorted(parts)]", "for number in parts]", f"{TEST}45_states_of_a_text_in_windows_stand_where_its_tokens_do"),
     Mutant(45, COLUMNS, 'if told != (own := int(item["learnt"].sum())):', 'if told < 0 and (own := int(item["learnt"].sum())):', f"{TEST}45_answers_of_other_positions_are_refused"),
+    Mutant(
+        45, "teachers/endpoint/tokens.py", '["tokens"][: len(ids)]] != list(ids):', '["tokens"][: len(ids)]] == []:',
+        f"{TEST}45_a_server_s_echo_is_read_where_the_tokens_stand",
+    ),
+    Mutant(
+        45, "teachers/endpoint/tokens.py", 'np.flatnonzero(item["learnt"][item["window"] == number]).tolist()', 'np.flatnonzero(item["learnt"][item["window"] == number][1:]).tolist()',
+        f"{TEST}45_a_server_s_echo_is_read_where_the_tokens_stand",
+    ),
+    Mutant(46, "teachers/endpoint/tokens.py", "-np.inf if value is None", "0.0 if value is None", f"{TEST}46_a_server_gives_fewer_and_nothing_for_some"),
+    Mutant(47, "labels/tokens/coders.py", "logprobs - sparse.UNDER)", "logprobs + sparse.UNDER)", f"{TEST}47_what_a_server_gave_holds_no_more_than_1"),
 ]  # fmt: skip

@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from potstill.errors import TeacherError, UserError
 from potstill.labels.tokens import Keep, fit
-from potstill.labels.tokens.coders import SparseCoder
-from potstill.recipe.teacher import Chat
+from potstill.labels.tokens.coders import GivenCoder, SparseCoder
+from potstill.recipe.language import Chat
 from potstill.records import Example, Want
+from potstill.teachers.endpoint.tokens import positions as told_of
 from potstill.teachers.tokens import same_rows, same_tokens
 from potstill.training.columns import KeptTokens, check
 from tests import tiny
@@ -149,3 +150,35 @@ def test_trap_45_answers_of_other_positions_are_refused(folder):
     told[0], told[1] = told[0] - 1, told[1] + 1  # as many in all
     with pytest.raises(UserError, match="row 0"):
         check(told, items, STATES)
+
+
+IDS = [4, 5, 6, 8]
+ITEM = {"input_ids": np.array(IDS), "learnt": np.array([0, 0, 1, 1]), "window": np.zeros(4, int)}
+
+
+def reply(ids, top) -> dict:
+    told = {"tokens": [f"token_id:{id}" for id in ids], "token_logprobs": [None, -1.0, -2.0, -3.0], "top_logprobs": [None, {}, *top]}
+    return {"choices": [{"index": 0, "logprobs": told}]}
+
+
+def test_trap_45_a_server_s_echo_is_read_where_the_tokens_stand():
+    top = [{"token_id:7": -0.5}, {"token_id:9": -0.7}]
+    assert told_of(reply(IDS, top), [IDS], ITEM) == [{7: -0.5, 6: -2.0}, {9: -0.7, 8: -3.0}]
+    with pytest.raises(ValueError, match="not those that were sent"):
+        told_of(reply([4, 6, 5, 8], top), [IDS], ITEM)  # as many, and others: it cut them otherwise
+
+
+def test_trap_46_a_server_gives_fewer_and_nothing_for_some():
+    told = told_of(reply(IDS, [{"token_id:7": None, "token_id:9": -0.5}, {}]), [IDS], ITEM)
+    coder = GivenCoder(Keep(1.0, 0.0, 4), 10)
+    found = coder.decode([coder.given([list(one) for one in told], [list(one.values()) for one in told])])
+    assert found["ids"][found["logprobs"] > -np.inf].tolist() == [9, 6, 8]
+    assert np.isfinite(found["tail"]).all()
+    assert (np.exp(found["logprobs"].astype(np.float64)).sum(1) + found["tail"]).max() <= 1
+
+
+def test_trap_47_what_a_server_gave_holds_no_more_than_1():
+    coder = GivenCoder(Keep(1.0, 0.0, 4), 10)
+    said = np.log(np.random.default_rng(0).dirichlet(np.ones(4), 500).astype(np.float32))
+    found = coder.decode([coder.given([[0, 1, 2, 3]] * 500, said.tolist())])
+    assert (np.exp(found["logprobs"].astype(np.float64)).sum(1) + found["tail"]).max() <= 1

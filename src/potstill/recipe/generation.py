@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .base import Finding
+from .base import Finding, Section
 from .requirement import GENERATION_METRICS
 
 TASK = "text-generation"
@@ -55,6 +55,8 @@ def findings(recipe: Any) -> Iterator[Finding]:
 
 def elsewhere(recipe: Any) -> Iterator[Finding]:
     """Yield what a recipe of another task says to no effect."""
-    for name in ("chat", "tokens"):
-        if (said := getattr(recipe.teacher, name, None)) is not None and said != type(said)():
+    own = ("chat", "tokens", *(("tokenizer", "max_length") if recipe.teacher.kind == "endpoint" else ()))
+    for name in own:
+        said = getattr(recipe.teacher, name, None)
+        if said is not None and (not isinstance(said, Section) or said != type(said)()):
             yield Finding(("teacher", name), f"teacher.{name} has no effect: {recipe.task} has no use for it", "leave it out")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from .base import SEPARATOR, Finding, OutputLicense, Paths, Section, Separator, Slug, Text, one, refuse, tagged
 from .endpoint import EndpointTeacher
+from .language import Chat, Tokens, unless_default
 
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -41,30 +42,6 @@ class Adapt(Section):
     batch_size: Whole = 32
 
 
-class Chat(Section):
-    """How conversations are written for a language model that writes texts itself (`task: text-generation`)."""
-
-    template: Text | None = None  # a jinja template; null: the tokenizer's own
-    options: dict[Text, bool | int | str] = {}  # what the template is told: {enable_thinking: false}
-    every_turn: bool = False  # learn all turns of the assistant, not the last alone
-
-
-class Tokens(Section):
-    """How what a language model says of each token is kept (`task: text-generation`)."""
-
-    way: Literal["auto", "sparse", "sampled", "hidden"] = "auto"  # auto: the smallest within `limit`; sampled: drawn tokens, chosen only by name
-    limit: Annotated[float, Field(gt=0)] = 0.05  # nats that a token's distribution may be off, in the mean, where the way is left to us
-    mass: Annotated[float, Field(gt=0, le=1)] = 0.999  # sparse: the likeliest tokens until they hold this much,
-    floor: Annotated[float, Field(ge=0, lt=1)] = 1e-4  # or the next is rarer than this,
-    k_max: Annotated[int, Field(ge=1, le=4096)] = 384  # or there are this many
-    draws: Annotated[int, Field(ge=1, le=1024)] = 12  # sampled: tokens drawn a position
-
-
-def _unless_default(section: type[Section]) -> Any:
-    """Return the field of a section that is left out of what is written where nothing of it was said: recipes of other tasks don't change."""
-    return Field(default=section(), exclude_if=lambda value: value == section())
-
-
 class ModelTeacher(Section):
     """A folder with a `transformers` model: a sequence classifier, or an encoder or a language model that is adapted first; or a language model
     that is taken as it is, for texts."""
@@ -80,8 +57,8 @@ class ModelTeacher(Section):
     output_license: OutputLicense = "unknown"
     labels: dict[Text, Text] = {}  # the teacher's label -> the task's
     usd_per_1000: Annotated[float, Field(ge=0)] = 0.0  # what a thousand answers cost
-    chat: Chat = _unless_default(Chat)
-    tokens: Tokens = _unless_default(Tokens)
+    chat: Chat = unless_default(Chat)
+    tokens: Tokens = unless_default(Tokens)
 
     @property
     def training_precision(self) -> str:

@@ -25,7 +25,11 @@ from tests.teachers.endpoint.serving import counted, server
 from tests.teachers.test_causal import opened
 
 HEAD, K = Head("tokens", ()), 20
-ROWS = ({"text": "the good old dog and the fine small cat"}, {"prompt": "a good film ", "completion": "was never seen"}, {"text": "one two three four five " * 6})
+ROWS = (
+    {"text": "the good old dog and the fine small cat"},
+    {"prompt": "a good film ", "completion": "was never seen"},
+    {"text": "one two three four five " * 6},
+)
 QUESTION = {"prompt": "a question alone"}
 
 
@@ -151,7 +155,12 @@ def test_a_reply_is_read_at_the_places_that_were_sent():
 
 
 def test_what_can_not_be_is_said(folder):
-    for more, told in ({"api": "chat"}, "teacher.api"), ({"tokenizer": None}, "teacher.tokenizer"), ({"privacy": {}}, "teacher.privacy"), ({"batch": {}}, "batch"):
+    for more, told in (
+        ({"api": "chat"}, "teacher.api"),
+        ({"tokenizer": None}, "teacher.tokenizer"),
+        ({"privacy": {}}, "teacher.privacy"),
+        ({"batch": {}}, "batch"),
+    ):
         with pytest.raises(TeacherError, match=told):
             build(spec(**{"api": "completion", "tokenizer": str(folder), **more}), HEAD)
     made = teacher("http://127.0.0.1:1/v1", folder)

@@ -115,7 +115,9 @@ class GivenCoder:
     def given(self, ids: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]]) -> bytes:
         """Return a row's value: for each position some tokens, in any order. Raises :class:`StoreError` for what can't be; see :func:`.select.given`."""
         top = given(ids, logprobs, self.vocabulary, self.keep)
-        body = b"".join((top.k.astype("<u2").tobytes(), top.ids.astype("<u4").tobytes(), top.logprobs.astype("<f4").tobytes(), top.tail.astype("<f4").tobytes()))
+        body = b"".join(
+            (top.k.astype("<u2").tobytes(), top.ids.astype("<u4").tobytes(), top.logprobs.astype("<f4").tobytes(), top.tail.astype("<f4").tobytes())
+        )
         return frame.close(GIVEN, self.vocabulary.to_bytes(8, "little"), len(top.k), zlib.compress(body, 9))
 
     def decode(self, values: Sequence[bytes]) -> Arrays:

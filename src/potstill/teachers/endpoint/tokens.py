@@ -29,7 +29,7 @@ from .client import Client, Outcome, Reply
 VERSION = 1  # raise it when the same replies would be read otherwise
 MAX_LENGTH = 512  # tokens of a row, where the recipe says nothing
 PLACE = "teacher.url"
-Told = Mapping[int, float]  # a position's tokens and their log-probabilities
+Told = dict[int, float]  # a position's tokens and their log-probabilities
 
 
 class Coder(Protocol):
@@ -57,7 +57,8 @@ class EndpointTokens:
 
     def __init__(self, spec: Any, folder: Path, *, clock: Clock | None = None) -> None:
         self.name, self.spec = spec.model, spec
-        self.turns_spec = spec_of(loading.tokenizer(folder), max_length=spec.max_length or MAX_LENGTH)
+        chat, tokenizer = spec.chat, loading.tokenizer(folder)
+        self.turns_spec = spec_of(tokenizer, max_length=spec.max_length or MAX_LENGTH, template=chat.template, options=chat.options, every_turn=chat.every_turn)
         self.turns = Turns.read(self.turns_spec, folder)
         self._coder: Coder | None = None
         self._clock = clock or WallClock()
@@ -162,12 +163,14 @@ class EndpointTokens:
         if not isinstance(outcome, Reply):
             return Done(outcome, Usage(teacher_calls=1))
         told = outcome.body.get("usage") or {}
-        counts = [told.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        usage = self._priced(*counts) if all(isinstance(count, int) and count >= 0 for count in counts) else call.reserve
+        read_in, written = told.get("prompt_tokens"), told.get("completion_tokens")
+        usage = call.reserve
+        if isinstance(read_in, int) and isinstance(written, int) and min(read_in, written) >= 0:
+            usage = self._priced(read_in, written)
         try:
             return Done(_answered(coder, wants, positions(outcome.body, call.body["prompt"], item)), usage)
         except NoIds as error:
-            remedy = "ask a server that names tokens by ids, as vLLM does; of one that knows prompt_logprobs: body: {prompt_logprobs: 20, echo: null, logprobs: null}"
+            remedy = "ask a server that names tokens by ids, as vLLM does; or, where it knows them, body: {prompt_logprobs: 20, echo: null, logprobs: null}"
             stop = TeacherError(str(error), place=PLACE, remedy=remedy)
             return Done(Failed(stop.message), usage, stop)
         except StoreError as error:
@@ -236,5 +239,7 @@ def open_tokens(spec: Any, head: Head, given: Given) -> EndpointTokens:
     }
     for name, (holds, remedy) in wrong.items():
         if holds:
-            raise TeacherError(f"an endpoint that is asked about tokens can't have teacher.{name}: {getattr(spec, name)!r}", place=f"teacher.{name}", remedy=remedy)
+            raise TeacherError(
+                f"an endpoint that is asked about tokens can't have teacher.{name}: {getattr(spec, name)!r}", place=f"teacher.{name}", remedy=remedy
+            )
     return EndpointTokens(spec, Path(spec.tokenizer).expanduser(), clock=given.clock)
