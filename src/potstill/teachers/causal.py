@@ -175,7 +175,7 @@ class CausalTeacher:
         left = Counter(line.id for line in lines)
         found: dict[str, dict[int, Tensor]] = {id: {} for id in items}
         for id in items.keys() - left.keys():  # rows of no tokens
-            yield id, torch.empty(0, self.head.width)
+            yield id, torch.empty(0, self.head.width, device=self._device)
         for batch in batches(lines, budget(self.batch_size, self.max_length, self._device)):
             for line, states in zip(batch, self._forward(batch)):
                 found[line.id][line.number] = states
