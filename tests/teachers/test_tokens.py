@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from potstill.errors import TeacherError
+from potstill.students.vocabulary import trimmed
 from potstill.teachers.tokens import same_rows, same_tokens
 from tests import tiny
 from tests.teachers.test_causal import ROWS, TEMPLATE, opened
@@ -111,3 +112,24 @@ def test_rows_tell_where_the_parts_do_not(folder, tmp_path):
     mine = replace(turns, renderer=replace(turns.renderer, tokenizer=Tokenizer.from_file(str(other / "tokenizer.json"))))
     with pytest.raises(TeacherError, match=r"of row 0 the teacher reads \[.*\], the student \[.*\], from token \d+ on \(input_ids\)"):
         same_rows(turns, mine, ROWS)
+
+
+def test_a_trimmed_vocabulary_is_compared_through_what_was_kept(folder, tmp_path):
+    source = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    made, kept = trimmed(source, range(300))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(made), "utf-8")
+    other = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert len(kept) < len(source["model"]["vocab"])
+    texts = ["a", "xyz 12", "日本"]
+    same_tokens(folder, tmp_path, texts=texts, kept=kept)
+    with pytest.raises(TeacherError, match="another one"):
+        same_tokens(folder, tmp_path)
+    with pytest.raises(TeacherError, match="another one"):
+        same_tokens(folder, tmp_path, kept=[*kept[1:], kept[0]])
+    turns = opened(folder).turns
+    places = {id: n for n, id in enumerate(kept)}
+    renderer = replace(turns.renderer, tokenizer=other, end=places[turns.renderer.end])
+    rows = [{"text": "xyz 12"}, {"prompt": "q", "completion": "日本"}]
+    same_rows(turns, replace(turns, renderer=renderer), rows, kept=kept)
+    with pytest.raises(TeacherError, match="of row 0"):  # a word that falls apart
+        same_rows(turns, replace(turns, renderer=renderer), [{"text": "the good dog"}], kept=kept)

@@ -11,7 +11,7 @@ MUTANTS = [
         f"{TEST}17_rows_that_pad_the_teacher_s_table_say_nothing",
     ),
     Mutant(
-        18, TOKENS, "wrong = sorted(id for id in first.keys() | second.keys() if first.get(id) != second.get(id))",
+        18, TOKENS, "wrong = sorted(id for id in (first.keys() | second.keys() if whole else second.keys()) if first.get(id) != second.get(id))",
         "wrong = sorted(first) if len(first) != len(second) else []", f"{TEST}18_a_tokenizer_with_two_ids_swapped_is_refused",
     ),
     Mutant(

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from ..errors import TeacherError
@@ -27,60 +26,84 @@ PROBES = (
 )  # fmt: skip
 PARTS: Mapping[str, Callable[[Turns], Any]] = {  # of how rows are written, by what an error calls them
     "chat template": lambda turns: turns.renderer.template, "template options": lambda turns: dict(turns.renderer.options),
-    "special tokens of the template": lambda turns: dict(turns.renderer.special), "token that ends an answer": lambda turns: turns.renderer.end,
-    "token that begins a row": lambda turns: turns.renderer.begin, "max_length": lambda turns: turns.max_length,
+    "special tokens of the template": lambda turns: dict(turns.renderer.special), "max_length": lambda turns: turns.max_length,
     "every_turn": lambda turns: turns.every_turn,
+}  # fmt: skip
+ENDS: Mapping[str, Callable[[Turns], int | None]] = {
+    "token that ends an answer": lambda turns: turns.renderer.end, "token that begins a row": lambda turns: turns.renderer.begin,
 }  # fmt: skip
 
 
-def same_tokens(teacher: Path | Tokenizer, student: Path | Tokenizer, *, texts: Sequence[str] = ()) -> None:
+def same_tokens(teacher: Path | Tokenizer, student: Path | Tokenizer, *, texts: Sequence[str] = (), kept: Sequence[int] | None = None) -> None:
     """Raise :class:`TeacherError`, naming the ids, unless two tokenizers (or those in two models' folders) make the same ids of all texts.
 
     Compared by id: the vocabularies, added tokens with whether they are special, and what both make of our probes and of ``texts``. A
-    vocabulary's size tells nothing, and neither does a table that is padded: that is the model's, not the tokenizer's.
+    vocabulary's size tells nothing, and neither does a table that is padded: that is the model's, not the tokenizer's. ``kept``: for each token
+    of a student's whose vocabulary was trimmed the teacher's; then ``texts`` alone are tried, for others fall apart.
     """
     mine, other = (_plain(_tokenizer(side)) for side in (teacher, student))
-    _same_ids(mine, other)
-    _same_added(mine, other)
-    for text in (*PROBES, *texts):
+    _same_ids(_vocabulary(mine), _renamed(_vocabulary(other), kept), whole=kept is None)
+    _same_added(_added(mine), _renamed(_added(other), kept), whole=kept is None)
+    for text in (*(PROBES if kept is None else ()), *texts):
         first, second = (own.encode(text, add_special_tokens=False).ids for own in (mine, other))
+        second = _whole(second, kept)
         if first != second:
             at = _parted(first, second)
             words = f"the teacher makes {_few(first, at)} of {text[:40]!r}, the student {_few(second, at)}, from token {at} on"
             raise TeacherError(f"the student's tokenizer cuts texts otherwise: {words}", place=PLACE, remedy=REMEDY)
 
 
-def same_rows(teacher: Turns, student: Turns, rows: Sequence[Mapping[str, Field]]) -> None:
+def same_rows(teacher: Turns, student: Turns, rows: Sequence[Mapping[str, Field]], *, kept: Sequence[int] | None = None) -> None:
     """Raise :class:`TeacherError` unless both write rows alike: by template, its options (a thinking flag), length; and, row by row, to the same ids,
-    learnt at the same places."""
-    for name, part in PARTS.items():
-        first, second = part(teacher), part(student)
+    learnt at the same places. ``kept``: see :func:`same_tokens`."""
+    parts = {name: (part(teacher), part(student)) for name, part in PARTS.items()}
+    for name, end in ENDS.items():
+        own = end(student)
+        parts[name] = (end(teacher), own if own is None else _whole([own], kept)[0])
+    for name, (first, second) in parts.items():
         if first != second:
             words = f"the student's {name}, which must be the teacher's: {_shown(first, second)} to the teacher, {_shown(second, first)} to the student"
             raise TeacherError(words, place=PLACE, remedy="give both one: teacher.chat, or start the student from the teacher")
-    for n, (first, second) in enumerate(zip(teacher.encode(rows), student.encode(rows))):
+    for n, (told, read) in enumerate(zip(teacher.encode(rows), student.encode(rows))):
         for name in ("input_ids", "learnt", "window"):
-            if not np.array_equal(first[name], second[name]):
-                at = _parted(first[name].tolist(), second[name].tolist())
-                words = f"of row {n} the teacher reads {_few(first[name], at)}, the student {_few(second[name], at)}, from token {at} on ({name})"
+            mine, other = told[name].tolist(), read[name].tolist()
+            other = _whole(other, kept) if name == "input_ids" else other
+            if mine != other:
+                at = _parted(mine, other)
+                words = f"of row {n} the teacher reads {_few(mine, at)}, the student {_few(other, at)}, from token {at} on ({name})"
                 raise TeacherError(words, place=PLACE, remedy=REMEDY)
 
 
-def _same_ids(mine: Tokenizer, other: Tokenizer) -> None:
-    first, second = ({id: token for token, id in own.get_vocab(with_added_tokens=True).items()} for own in (mine, other))
-    wrong = sorted(id for id in first.keys() | second.keys() if first.get(id) != second.get(id))
+def _same_ids(first: Mapping[int, str], second: Mapping[int, str], *, whole: bool) -> None:
+    wrong = sorted(id for id in (first.keys() | second.keys() if whole else second.keys()) if first.get(id) != second.get(id))
     if wrong:
         told = "; ".join(f"{id} is {_token(first, id)} to the teacher and {_token(second, id)} to the student" for id in wrong[:SHOWN])
         more = f"; and {len(wrong) - SHOWN:,} more" if len(wrong) > SHOWN else ""
         raise TeacherError(f"the student's tokenizer is another one: {told}{more}", place=PLACE, remedy=REMEDY)
 
 
-def _same_added(mine: Tokenizer, other: Tokenizer) -> None:
-    first, second = ({id: (token.content, token.special) for id, token in own.get_added_tokens_decoder().items()} for own in (mine, other))
-    for id in sorted(first.keys() | second.keys()):
+def _same_added(first: Mapping[int, Any], second: Mapping[int, Any], *, whole: bool) -> None:
+    for id in sorted(first.keys() | second.keys() if whole else second.keys()):
         if first.get(id) != second.get(id):
             words = f"{id} is added as {first.get(id)} to the teacher's and as {second.get(id)} to the student's"
             raise TeacherError(f"the tokenizers' added tokens (token, special) differ: {words}", place=PLACE, remedy=REMEDY)
+
+
+def _vocabulary(own: Tokenizer) -> dict[int, str]:
+    return {id: token for token, id in own.get_vocab(with_added_tokens=True).items()}
+
+
+def _added(own: Tokenizer) -> dict[int, tuple[str, bool]]:
+    return {id: (token.content, token.special) for id, token in own.get_added_tokens_decoder().items()}
+
+
+def _renamed(tokens: Mapping[int, Any], kept: Sequence[int] | None) -> Mapping[int, Any]:
+    """Return a student's tokens by the teacher's ids."""
+    return tokens if kept is None else {kept[id]: token for id, token in tokens.items()}
+
+
+def _whole(ids: Sequence[int], kept: Sequence[int] | None) -> list[int]:
+    return list(ids) if kept is None else [int(kept[id]) for id in ids]
 
 
 def _tokenizer(folder: Path | Tokenizer) -> Tokenizer:
