@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .base import Finding, OutputLicense, Section, Text, one, refuse
+from .language import Chat, unless_default
 from .privacy import Privacy, key_name
 
 Whole = Annotated[int, Field(ge=1)]
@@ -133,6 +134,9 @@ class EndpointTeacher(Section):
     usd_per_million_out: Price = 0.0
     license: Text = "unknown"
     output_license: OutputLicense = "unknown"
+    tokenizer: Annotated[Text | None, Field(exclude_if=lambda value: value is None)] = None  # `task: text-generation`: a folder with the model's tokenizer
+    max_length: Annotated[Whole | None, Field(exclude_if=lambda value: value is None)] = None  # the same: tokens of a row; null: 512
+    chat: Chat = unless_default(Chat)
 
     @model_validator(mode="after")
     def _together(self) -> EndpointTeacher:

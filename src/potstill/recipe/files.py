@@ -14,7 +14,10 @@ from .places import Document, Path
 from .students import NO_PATHS
 
 DATA = ("train", "validation", "calibration", "test", "unlabeled")
-TEACHER = {"model": {"model": "model"}, "recorded": {"path": "file"}, "onnx": {"model": "file", "tokenizer": "file"}, "callable": {"folder": "folder"}}
+TEACHER = {
+    "model": {"model": "model"}, "recorded": {"path": "file"}, "onnx": {"model": "file", "tokenizer": "file"}, "callable": {"folder": "folder"},
+    "endpoint": {"tokenizer": "folder"},
+}  # fmt: skip
 
 
 def resolve(document: Document, base: File) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .base import Finding
+from .base import Finding, Section
 from .requirement import GENERATION_METRICS
 from .students import WRITING_ONLY, TransformerStudent
 
@@ -62,3 +62,8 @@ def elsewhere(recipe: Any) -> Iterator[Finding]:
         for name in WRITING_ONLY:
             if isinstance(student, TransformerStudent) and getattr(student, name) not in (None, False, "even"):
                 yield Finding(("students", place, name), f"'{student.name}' is to write nothing, and {name} is for students that do", "leave it out")
+    own = ("chat", "tokens", *(("tokenizer", "max_length") if recipe.teacher.kind == "endpoint" else ()))
+    for name in own:
+        said = getattr(recipe.teacher, name, None)
+        if said is not None and (not isinstance(said, Section) or said != type(said)()):
+            yield Finding(("teacher", name), f"teacher.{name} has no effect: {recipe.task} has no use for it", "leave it out")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from .base import SEPARATOR, Finding, OutputLicense, Paths, Section, Separator, Slug, Text, one, refuse, tagged
 from .endpoint import EndpointTeacher
+from .language import Chat, Tokens, unless_default
 
 Whole = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -42,7 +43,8 @@ class Adapt(Section):
 
 
 class ModelTeacher(Section):
-    """A folder with a `transformers` model: a sequence classifier, or an encoder or a language model that is adapted first."""
+    """A folder with a `transformers` model: a sequence classifier, or an encoder or a language model that is adapted first; or a language model
+    that is taken as it is, for texts."""
 
     kind: Literal["model"] = "model"
     model: Text
@@ -55,6 +57,8 @@ class ModelTeacher(Section):
     output_license: OutputLicense = "unknown"
     labels: dict[Text, Text] = {}  # the teacher's label -> the task's
     usd_per_1000: Annotated[float, Field(ge=0)] = 0.0  # what a thousand answers cost
+    chat: Chat = unless_default(Chat)
+    tokens: Tokens = unless_default(Tokens)
 
     @property
     def training_precision(self) -> str:

@@ -16,7 +16,7 @@ from . import precision
 from .data import Data, fields
 
 # Options of a teacher that its answers don't depend on, or only through the contents of the files that they name.
-NOT_ASKED = {"model", "gguf_file", "adapt", "batch_size", "license", "output_license", "usd_per_1000"}
+NOT_ASKED = {"model", "gguf_file", "adapt", "batch_size", "license", "output_license", "usd_per_1000", "tokens"}
 
 
 @dataclass(frozen=True)

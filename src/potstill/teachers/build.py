@@ -25,6 +25,9 @@ KINDS: Mapping[str, str] = {
     "endpoint": "potstill.teachers.endpoint.teacher:open_endpoint",
 }
 QUICK = "potstill.teachers.quick:open_quick"  # a model whose graph was made: it runs without torch
+WRITERS: Mapping[str, str] = {  # the kinds that can be asked about each token of a text
+    "model": "potstill.teachers.causal:open_causal", "endpoint": "potstill.teachers.endpoint.tokens:open_tokens",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,10 @@ def build(
     """
     if spec.kind not in KINDS:
         raise TeacherError(f"there is no kind of teacher '{spec.kind}'", place="teacher.kind", remedy=did_you_mean(spec.kind, KINDS))
-    teacher: Teacher = load(QUICK if graph is not None else KINDS[spec.kind])(
-        spec, head, Given(folder, graph, tuple(members), threads, tuple(fields), tuple(shots), clock)
-    )
+    if head.kind == "tokens" and spec.kind not in WRITERS:
+        raise TeacherError(f"a teacher of kind '{spec.kind}' writes no text", place="teacher.kind", remedy=did_you_mean(spec.kind, WRITERS))
+    opener = WRITERS[spec.kind] if head.kind == "tokens" else QUICK if graph is not None else KINDS[spec.kind]
+    teacher: Teacher = load(opener)(spec, head, Given(folder, graph, tuple(members), threads, tuple(fields), tuple(shots), clock))
     return teacher
 
 

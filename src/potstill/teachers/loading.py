@@ -1,4 +1,4 @@
-"""Load a sequence classifier from a folder: offline, silent, without code from the folder, without pickle, ready to answer."""
+"""Load a model from a folder, a classifier, an encoder or a language model: offline, silent, without code from the folder, without pickle, ready to answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.utils import logging
 
@@ -68,27 +68,63 @@ def encoder(folder: Path) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _load(folder: Path, kind: Any, how: str) -> tuple[Any, Any, Any]:
-    """Return the model, what was missing in its files, and its tokenizer."""
+def language_model(folder: Path) -> Any:
+    """Return a causal language model (eval mode, no gradients, float32). Raises :class:`TeacherError`."""
+    how = "as a causal language model"
+    with _errors(folder, how):
+        model, info = _model(folder, AutoModelForCausalLM, attention=None)
+    lacks = sorted(str(key) for key in (*info["missing_keys"], *info["mismatched_keys"]))
+    if lacks:
+        words = f"the model's weights lack {', '.join(lacks[:3])}"
+        raise TeacherError(words, place=str(folder), remedy=f"is the folder complete, and does it load in transformers {how}?")
+    return model.eval().requires_grad_(False)
+
+
+def config(folder: Path) -> Any:
+    """Return a model's configuration. Raises :class:`TeacherError`."""
+    with _errors(folder, "as any model"):
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def tokenizer(folder: Path) -> Any:
+    """Return a model's fast tokenizer. Raises :class:`TeacherError`."""
+    with _errors(folder, "with its tokenizer"):
+        found = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_fast=True)
+    if not found.is_fast:
+        raise TeacherError("the model has no fast tokenizer", place=str(folder), remedy="add its tokenizer.json to the folder")
+    return found
+
+
+def _model(folder: Path, kind: Any, *, attention: str | None) -> tuple[Any, Any]:
+    """Return the model in float32, and what was missing in its files; ``attention`` None: the fastest that it has."""
+    model, info = kind.from_pretrained(
+        folder, config=config(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True,
+        attn_implementation=attention, dtype=torch.float32,
+    )  # fmt: skip
+    return model, info
+
+
+@contextmanager
+def _errors(folder: Path, how: str) -> Iterator[None]:
+    """Keep transformers quiet, and turn its errors into :class:`TeacherError`."""
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            model, info = kind.from_pretrained(
-                folder, config=config, local_files_only=True, trust_remote_code=False, use_safetensors=True, output_loading_info=True,
-                attn_implementation="eager", dtype=torch.float32,
-            )  # fmt: skip
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, use_fast=True)
+            yield
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         first = str(error).strip().partition("\n")[0]
         raise TeacherError(f"the model can't be loaded: {first}", place=str(folder), remedy=f"does it load in transformers, offline, {how}?") from error
-    if not tokenizer.is_fast:
-        raise TeacherError("the model has no fast tokenizer", place=str(folder), remedy="add its tokenizer.json to the folder")
-    if tokenizer.pad_token_id is None:
+
+
+def _load(folder: Path, kind: Any, how: str) -> tuple[Any, Any, Any]:
+    """Return the model, what was missing in its files, and its tokenizer."""
+    with _errors(folder, how):
+        model, info = _model(folder, kind, attention="eager")
+    own, own_config = tokenizer(folder), model.config
+    if own.pad_token_id is None:
         raise TeacherError("the tokenizer has no padding token", place=str(folder), remedy="set pad_token in its tokenizer_config.json")
-    own = model.config
     if isinstance(model, GenericForSequenceClassification):
-        _pool_last(own, tokenizer, folder)
-    return model.eval().requires_grad_(False), info, tokenizer
+        _pool_last(own_config, own, folder)
+    return model.eval().requires_grad_(False), info, own
 
 
 def _pool_last(config: Any, tokenizer: Any, folder: Path) -> None:

@@ -58,16 +58,22 @@ class Model:
                 return self.tokenizer.decode(made[:-1]), "stop", len(made), rows, made
         return self.tokenizer.decode(made), "length", len(made), rows, made
 
-    def top(self, row: torch.Tensor, k: int) -> list[tuple[str, float]]:
+    def told(self, id: int, named: bool) -> str:
+        return f"token_id:{id}" if named else self.tokenizer.decode([id])
+
+    def top(self, row: torch.Tensor, k: int, named: bool = False) -> list[tuple[str, float]]:
         values, ids = row.topk(k)
-        return [(self.tokenizer.decode([i]), float(v)) for v, i in zip(values.tolist(), ids.tolist())]
+        return [(self.told(i, named), float(v)) for v, i in zip(values.tolist(), ids.tolist())]
 
 
 def answer(model: Model, name: str, body: dict, chat: bool) -> dict:
-    prompts = [body["messages"]] if chat else body["prompt"] if isinstance(body["prompt"], list) else [body["prompt"]]
+    asked = body.get("prompt")
+    prompts = [body["messages"]] if chat else asked if isinstance(asked, list) else [asked]
+    prompts = [prompts] if prompts and isinstance(prompts[0], int) else prompts
+    named = body.get("return_tokens_as_token_ids", False)
     choices, used, made = [], 0, 0
     for prompt in prompts:
-        ids, places = (model.chat(prompt), None) if chat else model.text(prompt)
+        ids, places = (model.chat(prompt), None) if chat else (prompt, [0] * len(prompt)) if isinstance(prompt, list) else model.text(prompt)
         used += len(ids)
         for sample in range(body.get("n", 1)):
             stop = body.get("stop") or []
@@ -91,12 +97,19 @@ def answer(model: Model, name: str, body: dict, chat: bool) -> dict:
                 choice["logprobs"] = {"top_logprobs": [dict(model.top(row, body["logprobs"])) for row in rows]}
             if body.get("echo"):
                 known = model.logprobs(ids)
-                choice["text"] = prompt + choice["text"]
+                choice["text"] = (model.tokenizer.decode(ids) if isinstance(prompt, list) else prompt) + choice["text"]
                 choice["logprobs"] = {
-                    "tokens": [*(model.tokenizer.decode([i]) for i in ids), *(model.tokenizer.decode([i]) for i in tokens)],
+                    "tokens": [model.told(i, named) for i in (*ids, *tokens)],
                     "token_logprobs": [None, *(float(known[i, ids[i + 1]]) for i in range(len(ids) - 1)), *(float(r[t]) for r, t in zip(rows, tokens))],
                     "text_offset": [*places, *(len(prompt) for _ in tokens)],
                 }
+                if body["logprobs"] > 1:
+                    choice["logprobs"]["top_logprobs"] = [None, *(dict(model.top(row, body["logprobs"], named)) for row in (*known[:-1], *rows))]
+            if body.get("prompt_logprobs"):
+                known = model.logprobs(ids)
+                own = [{}, *({str(ids[i + 1]): {"logprob": float(known[i, ids[i + 1]])}} for i in range(len(ids) - 1))]
+                tops = [{}, *({str(int(i)): {"logprob": float(v)} for v, i in zip(*row.topk(body["prompt_logprobs"]))} for row in known[:-1])]
+                choice["prompt_logprobs"] = [None, *({**top, **one} for top, one in zip(tops[1:], own[1:]))]
             choices.append(choice)
     return {"object": "answer", "model": name, "choices": choices, "usage": {"prompt_tokens": used, "completion_tokens": made}}
 
