@@ -134,7 +134,7 @@ def judge(generator):
 
 def test_the_ladder_keeps_int8_where_it_passes_the_gate_and_fp32_elsewhere(folder, tokenizer, tmp_path):
     made, spec = model(folder, hidden_size=64, head_dim=16, initializer_range=0.1), spec_of(tokenizer, max_length=64)
-    log = RunLog(tmp_path / "log", quiet=True)
+    log = RunLog()
     for gate, kept in ((Gate(0.05), "int8"), (Gate(-1.0), "fp32")):
         found, told = export(
             made, spec, tokenizer.backend_tokenizer, tmp_path / kept, precision="auto", judge=judge, gate=gate, rows=ROWS, log=log
