@@ -29,6 +29,9 @@ class Completion:
     logprobs: tuple[float, ...]
     margins: tuple[float, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        return {"completion": self.text, "finish": self.finish, "tokens": len(self.ids)}
+
 
 @dataclass(frozen=True)
 class Sampling:
