@@ -49,9 +49,9 @@ def model(folder, kind="llama", **more):
     return made
 
 
-def exported(made, tokenizer, folder, precision="fp32", **more):
+def exported(made, tokenizer, folder, method="fp32", **more):
     spec = spec_of(tokenizer, **{"max_length": 64, **more})
-    write(made, spec, tokenizer.backend_tokenizer, folder, precision)
+    write(made, spec, tokenizer.backend_tokenizer, folder, method)
     return Generator.open(folder)
 
 
@@ -80,21 +80,22 @@ def test_other_families(folder, tokenizer, tmp_path, kind):
 
 def test_int8_stays_near_and_is_smaller(folder, tokenizer, tmp_path):
     made = model(folder, hidden_size=64, head_dim=16, initializer_range=0.1)
-    whole, small = (exported(made, tokenizer, tmp_path / name, name) for name in ("fp32", "int8"))
+    whole, small = (exported(made, tokenizer, tmp_path / name, name) for name in ("fp32", "blocks"))
     exact, found = (parity(made, one, [*ROWS, *odd()]) for one in (whole, small))
+    assert parity(made, exported(made, tokenizer, tmp_path / "fine", "small blocks"), [*ROWS, *odd()]).kl < found.kl
     assert exact.max_abs_diff <= 1e-3 < found.max_abs_diff
     assert found.kl < 5e-3
     assert found.agreement > 0.9
-    assert storage.size_of(tmp_path / "int8") < 0.5 * storage.size_of(tmp_path / "fp32")
-    assert causal.artifact(tmp_path / "int8").precision == "int8"
+    assert storage.size_of(tmp_path / "blocks") < 0.5 * storage.size_of(tmp_path / "fp32")
+    assert causal.artifact(tmp_path / "blocks").precision == "int8"
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_tied_table_is_in_the_file_once(folder, tokenizer, tmp_path, precision):
+@pytest.mark.parametrize("method", ["fp32", "blocks"])
+def test_a_tied_table_is_in_the_file_once(folder, tokenizer, tmp_path, method):
     made = model(folder)
-    exported(made, tokenizer, tmp_path, precision)
+    exported(made, tokenizer, tmp_path, method)
     sizes = sorted(len(tensor.raw_data) for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer)
-    table = made.model.embed_tokens.weight.numel() * (4 if precision == "fp32" else 1)
+    table = made.model.embed_tokens.weight.numel() * (4 if method == "fp32" else 1)
     assert sizes[-1] == table > sizes[-2]
 
 
@@ -141,6 +142,7 @@ def test_the_ladder_keeps_int8_where_it_passes_the_gate_and_fp32_elsewhere(folde
         )  # fmt: skip
         assert found.precision == kept
         assert [step["precision"] for step in told["steps"] if step["kept"]] == [kept]
+        assert len(told["steps"]) == (2 if kept == "int8" else 3)
         assert {"kl", "agreement", "max_abs_diff"} <= set(told["steps"][1]["parity"])
         assert parity(made, Generator.open(tmp_path / kept), ROWS).max_abs_diff < 0.5
 

@@ -207,10 +207,10 @@ def test_the_real_smollm2_answers_as_in_transformers(tmp_path):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(folder)
     rows = [{"messages": [{"role": "user", "content": "Name three colors."}]}, {"prompt": "The capital of France is"}]
     spec = spec_of(tokenizer, max_length=512)
-    for precision in ("fp32", "int8"):
-        write(model, spec, tokenizer.backend_tokenizer, tmp_path, precision)
+    for method in ("fp32", "blocks"):
+        write(model, spec, tokenizer.backend_tokenizer, tmp_path, method)
         generator = Generator.open(tmp_path)
         for row, said in zip(rows, generator.generate(rows, max_tokens=24)):
-            if precision == "fp32":
+            if method == "fp32":
                 assert said.ids == expected(model, generator, row, 24)
             assert said.text

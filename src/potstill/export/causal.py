@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +24,16 @@ from .decoder import Shape, decoder
 from .ladder import DIGITS, MODEL, TOLERANCE, Gate, Judged, Precision, Step, artifact
 from .parity import ODD
 from .to_onnx import evaluating
-from .weights import Blocked, Weights, Whole
+from .weights import FINE, Blocked, Graph, Weights, Whole
 
 DATA = "model.onnx.data"  # beside the graph where both would not fit one file
 LARGEST = 1_900_000_000  # bytes of a graph in one file: protobuf ends at 2 GiB
 ROWS = 16  # that parity is measured on, beside the odd ones
-WRITTEN: Mapping[Precision, type[Weights]] = {"fp32": Whole, "int8": Blocked}
+Method = Literal["fp32", "blocks", "small blocks"]
+WRITTEN: Mapping[Method, tuple[Precision, Callable[[Graph], Weights]]] = {
+    "fp32": ("fp32", Whole), "blocks": ("int8", Blocked), "small blocks": ("int8", partial(Blocked, blocks=FINE)),
+}  # fmt: skip
+INT8: tuple[Method, ...] = ("blocks", "small blocks")  # the first that passes the gate is kept: the second costs time
 Judge = Callable[[Generator], Judged]
 Row = Mapping[str, Field]
 
@@ -53,7 +58,7 @@ class Foretold:
         return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
 
 
-def write(module: Any, spec: Mapping[str, Any], tokenizer: Any, folder: Path, precision: Precision = "fp32", *, student: str = "transformer") -> Artifact:
+def write(module: Any, spec: Mapping[str, Any], tokenizer: Any, folder: Path, method: Method = "fp32", *, student: str = "transformer") -> Artifact:
     """Write the artifact of ``module``, a CausalLM of ``transformers`` with adapters merged, to ``folder``, its description last.
 
     ``spec``: of :class:`potstill.serving.turns.Turns`; ``tokenizer``: of the library tokenizers. Raises :class:`UserError` for a model that no graph can be
@@ -63,7 +68,8 @@ def write(module: Any, spec: Mapping[str, Any], tokenizer: Any, folder: Path, pr
     if shape.context < spec["max_length"]:
         remedy = "lower max_length (a sliding window counts, too)"
         raise UserError(f"rows of {spec['max_length']} tokens, and the model sees {shape.context} at once", place="export", remedy=remedy)
-    graph = decoder(shape, _tensors(module), WRITTEN[precision])
+    precision, weights = WRITTEN[method]
+    graph = decoder(shape, _tensors(module), weights)
     with storage.disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files = _save(graph, folder)
@@ -87,24 +93,29 @@ def export(
     ``rows`` (of validation) and odd texts hold it to ``module``. Raises :class:`PotstillError` where the fp32 graph is not what was trained.
     """
 
-    def step(name: Precision, method: str) -> Step:
-        write(module, spec, tokenizer, folder, name, student=student)
+    def step(method: Method) -> Step:
+        write(module, spec, tokenizer, folder, method, student=student)
         generator = Generator.open(folder)
-        return Step(name, method, storage.size_of(folder), judge(generator), parity(module, generator, [*rows[:ROWS], *odd()]))
+        found = parity(module, generator, [*rows[:ROWS], *odd()])
+        return Step(WRITTEN[method][0], method, storage.size_of(folder), judge(generator), found)
 
-    whole = step("fp32", "fp32")
+    whole = step("fp32")
     if not whole.parity.max_abs_diff <= TOLERANCE + DIGITS * whole.parity.scale:
         raise PotstillError(f"the exported model differs from the trained one by {whole.parity.max_abs_diff:.2g} in its logits", place=str(folder))
     if precision == "fp32":
         return artifact(folder), {"steps": [whole.told(whole, True, "the recipe asks for fp32")]}
-    small = step("int8", "weights in blocks, products of each row's own scale")
-    fault = gate.fault(whole, small)
-    why = fault or f"loses {small.loss(whole):.4f} on validation, {gate.max_loss:g} is allowed"
+    tried, fault = [], None
+    for method in INT8:
+        small = step(method)
+        fault = gate.fault(whole, small)
+        tried.append(small.told(whole, not fault, fault or f"loses {small.loss(whole):.4f} on validation, {gate.max_loss:g} is allowed"))
+        if not fault:
+            break
+    told = whole.told(whole, bool(fault), f"int8 {fault}" if fault else "int8 passes the gate and is smaller")
     if fault:
         log.warn(f"int8 {fault}: fp32 is kept")
         write(module, spec, tokenizer, folder, "fp32", student=student)
-    told = whole.told(whole, bool(fault), f"int8 {fault}" if fault else "int8 passes the gate and is smaller")
-    return artifact(folder), {"steps": [told, small.told(whole, not fault, why)]}
+    return artifact(folder), {"steps": [told, *tried]}
 
 
 def odd() -> list[Row]:

@@ -10,7 +10,7 @@ largest product and its output the largest array: generation pays for one positi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ class Shape:
         return {name: int(getattr(self, name)) for name in ("layers", "kv_heads", "head_dim", "vocabulary", "context")}
 
 
-def decoder(shape: Shape, tensors: Mapping[str, np.ndarray], weights: type[Weights]) -> onnx.ModelProto:
+def decoder(shape: Shape, tensors: Mapping[str, np.ndarray], weights: Callable[[Graph], Weights]) -> onnx.ModelProto:
     """Return the graph. ``tensors``: the model's by name, float32, the inverse frequencies of its rotation as ``inv_freq``.
 
     *Shapes:* ``input_ids``, ``position_ids`` (rows, length); ``attention_mask`` (rows, past + length), 0 for padding, which may stand

@@ -92,6 +92,7 @@ class Answer:
     finish: Finish | None = None
     cut: int | None = None  # where its text ends, before a text that it was to stop at
     sent: int = 0  # characters that :meth:`piece` has given
+    endless: bool = False  # no token ends it: where time is measured, all do the same work
 
     def __post_init__(self) -> None:
         if self.sampling.max_tokens < 1:
@@ -106,7 +107,7 @@ class Answer:
         self.ids.append(token)
         self.logprobs.append(float(logprobs[token]))
         self.margins.append(float(first - second))
-        if token in self.turns.stops:
+        if token in self.turns.stops and not self.endless:
             self.finish = "stop"
         elif self.sampling.stop and (found := [at for stop in self.sampling.stop if (at := self._decoded().find(stop)) >= 0]):
             self.finish, self.cut = "stop", min(found)

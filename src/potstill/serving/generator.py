@@ -87,6 +87,15 @@ class Generator:
             if piece := answer.piece():
                 yield piece
 
+    def ticks(self, rows: Sequence[Row], tokens: int) -> Iterator[None]:
+        """Yield each time all ``rows``, one batch, have got another of ``tokens`` tokens, ended or not: for whoever measures time."""
+        sampling = Sampling.checked(tokens, 0.0, 1.0, 0, ())
+        prompts = [self.turns.question(self.prepare(row))[-max(1, self.context - tokens) :] for row in rows]
+        answers = [Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(0), endless=True) for ids in prompts]
+        for number, _ in enumerate(self._told(answers, len(rows)), 1):
+            if number % len(rows) == 0:
+                yield
+
     def _answers(self, rows: Sequence[Row], sampling: Sampling) -> list[Answer]:
         prompts = [self.turns.question(self.prepare(row)) for row in rows]
         return [Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(sampling.seed, "sampling", ids.tobytes().hex())) for ids in prompts]
