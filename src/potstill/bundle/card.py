@@ -25,7 +25,9 @@ predictor = Predictor.open(Path("."))
 print(predictor.decide(predictor.predict([{row}])))
 ```"""
 
-SPOKEN = USE.split("```python")[0] + """\
+SPOKEN = (
+    USE.split("```python")[0]
+    + """\
 ```python
 from pathlib import Path
 from potstill.serving.generator import Generator
@@ -33,6 +35,7 @@ from potstill.serving.generator import Generator
 generator = Generator.open(Path("."))
 print(generator.generate([{"messages": [{"role": "user", "content": "..."}]}], max_tokens=64)[0].text)
 ```"""
+)
 
 BEFORE = "This loads the model as it was trained, from the run's `students/` folder. Its answers are those of this bundle before int8 and temperature."
 

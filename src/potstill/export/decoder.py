@@ -119,8 +119,8 @@ class _Writer:
         flat = graph.add("Reshape", self.product(prefix, ("q_proj", "k_proj", "v_proj"), states), graph.ints(0, 0, every, shape.head_dim))
         turned, value = graph.split(graph.add("Transpose", flat, perm=[0, 2, 1, 3]), (every - shape.kv_heads, shape.kv_heads), axis=1)
         if f"{prefix}.q_norm.weight" in self.tensors:  # one scale for the queries' heads, another for the keys'
-            query, key = (np.tile(self.tensors[f"{prefix}.{name}_norm.weight"], (n, 1, 1)) for name, n in (("q", shape.heads), ("k", shape.kv_heads)))
-            turned = self.scaled(f"{prefix}.qk_norm", np.concatenate([query, key]), turned)
+            scales = [np.tile(self.tensors[f"{prefix}.{name}_norm.weight"], (n, 1, 1)) for name, n in (("q", shape.heads), ("k", shape.kv_heads))]
+            turned = self.scaled(f"{prefix}.qk_norm", np.concatenate(scales), turned)
         left, right = graph.split(turned, (shape.head_dim // 2,) * 2, axis=-1)
         halves = [
             graph.add("Sub", graph.add("Mul", left, cos), graph.add("Mul", right, sin)),

@@ -59,7 +59,13 @@ class Generator:
             sizes = {name: int(head[name]) for name in ("layers", "kv_heads", "head_dim", "vocabulary", "context")}
         except KeyError as error:
             raise BundleError(f"the description's head has no {error}", place=str(folder), remedy=MEND) from error
-        if {node.name for node in session.get_inputs()} != {"input_ids", "attention_mask", "position_ids", "places", *_named("past_key_values", sizes["layers"])}:
+        if {node.name for node in session.get_inputs()} != {
+            "input_ids",
+            "attention_mask",
+            "position_ids",
+            "places",
+            *_named("past_key_values", sizes["layers"]),
+        }:
             raise BundleError("the model is not the one described", place=str(folder), remedy=MEND)
         return Generator(folder, turns, prepare, session, **sizes, fields=tuple(described["preprocess"].get("fields", ())))
 
@@ -98,7 +104,9 @@ class Generator:
 
     def _answers(self, rows: Sequence[Row], sampling: Sampling) -> list[Answer]:
         prompts = [self.turns.question(self.prepare(row)) for row in rows]
-        return [Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(sampling.seed, "sampling", ids.tobytes().hex())) for ids in prompts]
+        return [
+            Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(sampling.seed, "sampling", ids.tobytes().hex())) for ids in prompts
+        ]
 
     def _told(self, answers: Sequence[Answer], batch_size: int) -> Iterator[Answer]:
         """Yield an answer each time it has got a token, until all have ended."""
