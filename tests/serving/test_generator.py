@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from potstill.errors import UserError
+from potstill.evaluation.generation import MEASURES, measured
 from potstill.export.causal import write
 from potstill.serving import generator as generating
 from potstill.serving.generator import Generator
@@ -108,12 +109,12 @@ def exact(model, made, rows):
 def test_measured_is_what_the_model_says(model, made):
     nats, _ = exact(model, made, JUDGED)
     said = made.measure(JUDGED)
-    assert said.shape == (3, 5)
+    assert said.shape == (3, 6)
     np.testing.assert_allclose(said[:, :2], nats, rtol=1e-5)
-    assert np.isnan(said[:, 3:]).all()
+    assert np.isnan(said[:, 3:5]).all()
     assert said[0, 2] == len(JUDGED[0]["completion"].encode())
     assert said[2, 2] >= len(JUDGED[2]["messages"][1]["content"].encode())
-    assert made.measure([]).shape == (0, 5)
+    assert made.measure([]).shape == (0, 6)
     assert made.measure(ROWS[:1])[0, :3].tolist() == [0, 0, 0]  # a question learns nothing
 
 
@@ -131,6 +132,12 @@ def test_against_a_teacher_whatever_its_chunks_and_padding(model, made, tmp_path
     same = [(p.argmax(-1) == q.argmax(-1)).sum().item() for p, q in zip(teacher, student)]
     np.testing.assert_allclose(said[:, 3], kl, rtol=1e-3)
     np.testing.assert_array_equal(said[:, 4], same)
+    told = [
+        measured(q.numpy(), np.concatenate([w.ids[w.learnt] for w in made.turns.windows(row)]), p.numpy()).sum(axis=0)
+        for row, p, q in zip(JUDGED, teacher, student)
+    ]
+    np.testing.assert_allclose(said[:, [0, 3, 4, 5]], told, rtol=1e-3)  # in the order of evaluation's MEASURES
+    assert MEASURES == ("nats", "tokens", "bytes", "kl", "agreed", "right")
     by_row = iter([np.pad(p.float().numpy(), ((0, 0), (0, 3)), constant_values=-np.inf) for p in teacher])
     padded = made.measure(JUDGED, lambda row: iter(np.array_split(next(by_row), 3)))
     np.testing.assert_allclose(padded, said, rtol=1e-3)

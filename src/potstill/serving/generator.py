@@ -141,13 +141,14 @@ class Generator:
 
     # --------------------------------------------------------------------------------------------------- it judges
     def measure(self, rows: Sequence[Row], teacher: Scores | None = None) -> np.ndarray:
-        """Return how likely the model holds what rows say *Shape:* (rows, 5) float64.
+        """Return how likely the model holds what rows say *Shape:* (rows, 6) float64.
 
         Columns: nats of a row's learnt tokens; how many these are; the bytes of their text; the sum over them of KL(teacher || model) in nats;
-        how many times the likeliest token is the teacher's. NaN in the last two without a ``teacher``: a :meth:`scores` of another generator, or
-        whatever gives the like. A vocabulary that is padded is judged up to the shorter's end.
+        how many times the likeliest token is the teacher's; how many times it is the one that stands there. NaN in the fourth and fifth without a
+        ``teacher``: a :meth:`scores` of another generator, or whatever gives the like. Where one vocabulary is padded, the two are compared over
+        the ids that both have.
         """
-        return np.array([self._measured(row, teacher) for row in rows], np.float64).reshape(len(rows), 5)
+        return np.array([self._measured(row, teacher) for row in rows], np.float64).reshape(len(rows), 6)
 
     def scores(self, row: Row) -> Iterator[np.ndarray]:
         """Yield logits at the places that foretell a row's learnt tokens, in order, *Shape:* (some, vocabulary) float32."""
@@ -164,15 +165,16 @@ class Generator:
     def _measured(self, row: Row, teacher: Scores | None) -> list[float]:
         ids = np.concatenate([window.ids[window.learnt] for window in self.turns.windows(self.prepare(row))]).astype(np.int64)
         text = self.turns.renderer.tokenizer.decode(ids.tolist(), skip_special_tokens=True)
-        sums, at = np.zeros(3), 0
+        sums, at = np.zeros(4), 0
         told = _Pieces(teacher(row)) if teacher is not None else None
         for logits in self.scores(row):
             own, aims = log_probabilities(logits), ids[at : at + len(logits)]
             sums[0] -= own[np.arange(len(aims)), aims].sum(dtype=np.float64)
+            sums[3] += (own.argmax(axis=1) == aims).sum()
             if told is not None:
-                sums[1:] += _beside(told.take(len(aims)), logits)
+                sums[1:3] += _beside(told.take(len(aims)), logits)
             at += len(logits)
-        return [sums[0], len(ids), len(text.encode()), *(sums[1:] if told is not None else (np.nan, np.nan))]
+        return [sums[0], len(ids), len(text.encode()), *(sums[1:3] if told is not None else (np.nan, np.nan)), sums[3]]
 
     # ----------------------------------------------------------------------------------------------------- it runs
     def _empty(self, rows: int) -> _Cache:
