@@ -15,7 +15,7 @@ from potstill.evaluation.generation import MEASURES, measured
 from potstill.export.causal import write
 from potstill.serving import generator as generating
 from potstill.serving.generator import Generator
-from potstill.serving.turns import IGNORED, NEXT, spec_of
+from potstill.serving.turns import IGNORED, NEXT, Turns, spec_of
 from tests import tiny
 
 from .test_rendering import CHATML
@@ -143,6 +143,14 @@ def test_against_a_teacher_whatever_its_chunks_and_padding(model, made, tmp_path
     np.testing.assert_allclose(padded, said, rtol=1e-3)
     with pytest.raises(UserError, match="fewer positions"):
         made.measure(JUDGED, lambda row: iter(()))
+
+
+def test_a_text_of_no_token_is_answered_and_judged_as_nothing(made, monkeypatch):
+    monkeypatch.setattr(Turns, "question", lambda self, row: np.zeros(0, np.int64))
+    monkeypatch.setattr(Turns, "windows", lambda self, row: [])
+    (said,) = made.generate(ROWS[:1], max_tokens=3)
+    assert said.ids
+    assert made.measure(ROWS[:1], made.scores)[0].tolist() == [0] * 6
 
 
 def test_itself_is_no_distance_away(made):

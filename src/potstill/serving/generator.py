@@ -96,17 +96,22 @@ class Generator:
     def ticks(self, rows: Sequence[Row], tokens: int) -> Iterator[None]:
         """Yield each time all ``rows``, one batch, have got another of ``tokens`` tokens, ended or not: for whoever measures time."""
         sampling = Sampling.checked(tokens, 0.0, 1.0, 0, ())
-        prompts = [self.turns.question(self.prepare(row))[-max(1, self.context - tokens) :] for row in rows]
+        prompts = [self._prompt(row)[-max(1, self.context - tokens) :] for row in rows]
         answers = [Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(0), endless=True) for ids in prompts]
         for number, _ in enumerate(self._told(answers, len(rows)), 1):
             if number % len(rows) == 0:
                 yield
 
     def _answers(self, rows: Sequence[Row], sampling: Sampling) -> list[Answer]:
-        prompts = [self.turns.question(self.prepare(row)) for row in rows]
+        prompts = [self._prompt(row) for row in rows]
         return [
             Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(sampling.seed, "sampling", ids.tobytes().hex())) for ids in prompts
         ]
+
+    def _prompt(self, row: Row) -> np.ndarray:
+        """Return what a row asks by *Shape:* (tokens,), one at least: something must foretell the first token of an answer."""
+        ids = self.turns.question(self.prepare(row))
+        return ids if len(ids) else np.array([self.turns.renderer.end], np.int64)
 
     def _told(self, answers: Sequence[Answer], batch_size: int) -> Iterator[Answer]:
         """Yield an answer each time it has got a token, until all have ended."""
@@ -163,7 +168,8 @@ class Generator:
                     yield logits
 
     def _measured(self, row: Row, teacher: Scores | None) -> list[float]:
-        ids = np.concatenate([window.ids[window.learnt] for window in self.turns.windows(self.prepare(row))]).astype(np.int64)
+        learnt = [window.ids[window.learnt] for window in self.turns.windows(self.prepare(row))]
+        ids = np.concatenate([np.zeros(0, np.int64), *learnt]).astype(np.int64)
         text = self.turns.renderer.tokenizer.decode(ids.tolist(), skip_special_tokens=True)
         sums, at = np.zeros(4), 0
         told = _Pieces(teacher(row)) if teacher is not None else None
