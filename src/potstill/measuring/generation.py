@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,7 +28,7 @@ TRIED = 3  # calls by which it is told how many fit a turn
 @dataclass(frozen=True)
 class Generated:
     """``first_token_ms``, the prompt's reading included, and ``token_ms``, of each later token: p50, p95, p99 at batch 1, each {value, low, high, n} or
-    None where calls were too few; ``tokens_per_s`` by batch size, the median of ``rounds`` (by batch size, paired with the other subjects'),
+    None where there were too few; ``tokens_per_s`` by batch size, the median of ``rounds`` (by batch size, paired with the other subjects'),
     prompts' time included; ``peak_memory_bytes`` of its process; ``start_s`` from opening to the first token."""
 
     first_token_ms: dict[str, Any]
@@ -47,8 +48,8 @@ def measure(
 ) -> dict[str, Generated]:  # fmt: skip
     """Measure every subject on ``rows``, in ``ROUNDS`` rounds in which each has its turn; about ``budget_s`` seconds in all.
 
-    A subject's ``ref`` opens something with ``ticks(rows, tokens)``, which yields each time all rows have got another token, and ``predict``. Where
-    200 calls don't fit the budget, quantiles of the first token are None. Raises :class:`PotstillError` with the last words of a subject that dies.
+    A subject's ``ref`` opens something with ``ticks(rows, tokens)``, which yields each time all rows have got another token, and ``predict``. One so slow
+    that 200 first tokens don't fit takes longer: a quantile is never told of fewer. Raises :class:`PotstillError` with the last words of a subject that dies.
     """
     if not rows:
         raise PotstillError("there is no row to measure with", place="measuring")
@@ -67,10 +68,10 @@ def measure(
 
 
 def _fitting(worker: _Worker, turn_s: float, tokens: int) -> int:
-    """Warm the subject up; return how many single calls fit half a turn."""
+    """Warm the subject up; return how many whole answers fit a third of a turn, as many at least as give the rounds 200 later tokens."""
     took = [sum(worker.order(do="tokens", start=at, count=1, tokens=tokens)["ms"]) / 1000 for at in range(TRIED)]
     worker.order(do="tokens", start=0, count=max(BATCHES), tokens=2)
-    return max(1, min(CALLS, ENOUGH if ENOUGH * median(took) > turn_s / 4 else CALLS, round(turn_s / 2 / max(median(took), 1e-5))))
+    return max(math.ceil(ENOUGH / max(tokens - 1, 1)), min(CALLS, round(turn_s / 3 / max(median(took), 1e-5))))
 
 
 @dataclass
@@ -85,16 +86,16 @@ class _Turn:
     rounds: dict[int, list[float]] = field(default_factory=lambda: {size: [] for size in BATCHES})
 
     def take(self, number: int) -> None:
-        alone = [self._timed(number * self.calls + call, 1) for call in range(self.calls)]
-        self.first += [ms[0] for ms in alone]
+        self.first += [ms for call in range(ENOUGH) for ms in self._timed(number * ENOUGH + call, 1, 1)]
+        alone = [self._timed(number * self.calls + call, 1, self.tokens) for call in range(self.calls)]
         self.later += [one for ms in alone for one in ms[1:]]
         self.rounds[1].append(1000 * sum(map(len, alone)) / sum(map(sum, alone)))
         for size in BATCHES[1:]:
-            ms = self._timed(number * size, size)
+            ms = self._timed(number * size, size, self.tokens)
             self.rounds[size].append(1000 * size * len(ms) / sum(ms))
 
-    def _timed(self, start: int, count: int) -> list[float]:
-        found: list[float] = self.worker.order(do="tokens", start=start, count=count, tokens=self.tokens)["ms"]
+    def _timed(self, start: int, count: int, tokens: int) -> list[float]:
+        found: list[float] = self.worker.order(do="tokens", start=start, count=count, tokens=tokens)["ms"]
         return found
 
     def told(self) -> Generated:
