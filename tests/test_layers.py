@@ -16,7 +16,7 @@ ARROWS = {  # from a stage's folder to a module of another: each of them argued 
     "training": {"students", "objectives", "serving.turns"},
     "students": {"serving.preprocess", "serving.hashing", "serving.turns", "serving.conversation"},
     "teachers": {"serving.preprocess", "serving.turns", "serving.predictor", "students.attention"},
-    "export": {"serving.predictor", "serving.preprocess", "students.protocol"},
+    "export": {"serving.predictor", "serving.preprocess", "serving.generator", "students.protocol"},
     "evaluation": {"serving.predictor"},
     "measuring": {"serving.predictor", "engines"},
     "serving": {"bundle", "cascade"},

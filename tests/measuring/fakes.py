@@ -45,3 +45,20 @@ def breaks(spec):
     if spec["how"] == "exit":
         os._exit(9)
     raise RuntimeError("something of ours")
+
+
+class Ticking:
+    def __init__(self, spec):
+        self.spec = spec
+
+    def predict(self, rows, batch_size=1):
+        list(self.ticks(rows, 1))
+
+    def ticks(self, rows, tokens):
+        for number in range(tokens):
+            time.sleep(self.spec["token_s"] if number else self.spec["first_s"])
+            yield
+
+
+def open_ticking(spec):
+    return Ticking(spec)

@@ -58,7 +58,8 @@ def test_lines_tell_labels_and_their_probabilities(tmp_path):
 
 
 @pytest.mark.parametrize(("head", "words"), [
-    ({"thresholds": [0.0, 1.0]}, "2 thresholds for 3 labels"), ({"thresholds": [0.0, 1.0, float("inf")]}, "no number"), ({"kind": "tokens"}, "unknown kind"),
+    ({"thresholds": [0.0, 1.0]}, "2 thresholds for 3 labels"), ({"thresholds": [0.0, 1.0, float("inf")]}, "no number"), ({"kind": "pixels"}, "unknown kind"),
+    ({"kind": "tokens"}, "language model"),
 ])  # fmt: skip
 def test_a_spoilt_head_is_refused(tmp_path, head, words):
     folder = many(tmp_path)
@@ -71,4 +72,4 @@ def test_a_spoilt_head_is_refused(tmp_path, head, words):
 
 def test_an_older_potstill_refuses_what_it_would_misread():
     """Its schema was 1: an artifact of labels says 2, and one that reads replaced texts 3."""
-    assert (SCHEMA, REPLACED, SCHEMAS["labels"]) == (3, 3, 2)
+    assert (SCHEMA, REPLACED, SCHEMAS["labels"], SCHEMAS["tokens"]) == (4, 3, 2, 4)

@@ -116,7 +116,7 @@ def test_a_model_that_fails_while_it_answers_is_named(folder):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"schema": 4}, "newer potstill"),
+        ({"schema": 5}, "newer potstill"),
         ({"model": "../model.onnx"}, "must lie in this folder"),
         ({"model": "other.onnx"}, r"other\.onnx: the model is missing"),
         ({"temperature": 0}, "temperature of 0"),

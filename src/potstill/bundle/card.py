@@ -25,6 +25,18 @@ predictor = Predictor.open(Path("."))
 print(predictor.decide(predictor.predict([{row}])))
 ```"""
 
+SPOKEN = (
+    USE.split("```python")[0]
+    + """\
+```python
+from pathlib import Path
+from potstill.serving.generator import Generator
+
+generator = Generator.open(Path("."))
+print(generator.generate([{"messages": [{"role": "user", "content": "..."}]}], max_tokens=64)[0].text)
+```"""
+)
+
 BEFORE = "This loads the model as it was trained, from the run's `students/` folder. Its answers are those of this bundle before int8 and temperature."
 
 
@@ -45,7 +57,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {_line(facts['name'])}\n\nA student distilled by potstill for {facts['task']}. {facts['summary']}",
-        USE.replace("{row}", row),
+        SPOKEN if facts["task"] == "text-generation" else USE.replace("{row}", row),
         _section("Without potstill", facts.get("loader"), BEFORE),
         _table("How good", ("what", "value", "interval", "n"), facts["figures"]),
         _table("The requirement", ("line", "required", "value", "bounds", "n", "status"), facts["checks"]),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,14 +14,14 @@ from .. import storage
 from ..contracts import Predictor
 from ..errors import Problem
 from ..records import in_words
-from .probes import Probe
+from .probes import SPOKEN_TOKENS, Probe, Said, Speaker
 from .read import MEND, PROBES, manifest, read
 
 RELATIVE = 1e-4  # float32 itself: a log-probability of -1,000 has a last digit of its own
 MOVED = "this machine computes otherwise: measure its quality here before it answers anyone"
 
 
-def verify(folder: Path, open_predictor: Callable[[Path], Predictor]) -> list[Problem]:
+def verify(folder: Path, open_predictor: Callable[[Path], Predictor | Speaker]) -> list[Problem]:
     """Return what is wrong with the bundle in ``folder``: missing, changed and extra files first; then, where there are none, its answers.
 
     ``open_predictor`` opens an artifact's folder. Raises :class:`BundleError` where there is no bundle, or one from a newer version.
@@ -29,19 +30,38 @@ def verify(folder: Path, open_predictor: Callable[[Path], Predictor]) -> list[Pr
     return problems or replay(folder, open_predictor(folder))
 
 
-def replay(folder: Path, predictor: Predictor) -> list[Problem]:
+def replay(folder: Path, predictor: Predictor | Speaker) -> list[Problem]:
     """Ask the stored probes again; return those that are answered otherwise.
 
     A log-probability may be off by as much as another machine's kernels round otherwise; a decision, only where the
-    stored one was as close as that.
+    stored one was as close as that. From there on a language model may say something else altogether.
     """
     stored = read(folder).probes
     if not stored.probes:
         return [Problem(str(folder / PROBES), "there are no probes: nothing shows that this bundle answers as it should", MEND)]
+    if stored.spoken:
+        answers = cast(Speaker, predictor).generate([probe.fields for probe in stored.probes], max_tokens=SPOKEN_TOKENS)
+        return [problem for probe, one in zip(stored.probes, answers) if (problem := _spoken(probe, one, stored.tolerance)) is not None]
+    predictor = cast(Predictor, predictor)
     said = predictor.predict([probe.fields for probe in stored.probes])
     told = predictor.decide(said)
     found = [_compare(probe, answer, label, predictor, stored.tolerance) for probe, answer, label in zip(stored.probes, said, told)]
     return [problem for problem in found if problem is not None]
+
+
+def _spoken(probe: Probe, said: Said, tolerance: float) -> Problem | None:
+    """Compare token by token, up to one that another machine may well take otherwise."""
+    place = f"probe '{probe.name}'"
+    for at, (stored, now) in enumerate(itertools.zip_longest(probe.ids, said.ids)):
+        if stored is None or now is None:
+            return Problem(place, f"says {len(said.ids)} tokens, stored are {len(probe.ids)}", MEND)
+        if stored != now:
+            known = f"token {at + 1} is another, and the stored one was likelier by {probe.margins[at]:.3g} nats; {tolerance:g} is allowed"
+            return None if probe.margins[at] <= 2 * tolerance else Problem(place, known, MOVED)  # both may move, towards each other
+        off = abs(said.logprobs[at] - float(probe.logprobs[at]))
+        if not off <= tolerance + RELATIVE * abs(float(probe.logprobs[at])):
+            return Problem(place, f"token {at + 1}: its log-probability is off by {off:.3g}; {tolerance:g} is allowed", MOVED)
+    return None
 
 
 def _compare(probe: Probe, answer: np.ndarray, label: str | list[str], predictor: Predictor, tolerance: float) -> Problem | None:

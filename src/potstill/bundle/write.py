@@ -10,21 +10,27 @@ from typing import Any
 from .. import storage
 from ..records import Artifact, Field
 from .card import model_card
-from .probes import Decide, Predict, ask, runtime
+from .probes import Decide, Predict, Speaker, ask, runtime, spoken
 from .read import CALIBRATION, CARD, LABELS, PROBES, REQUIREMENTS, SCHEMA
 
 
 def write(
     folder: Path, artifact: Artifact, *, facts: Mapping[str, Any], calibration: Mapping[str, Any], rows: Sequence[Mapping[str, Field]],
-    fields: Sequence[str], labels: Sequence[str], predict: Predict, decide: Decide, made_from: str = "",
+    fields: Sequence[str] = (), labels: Sequence[str] = (), predict: Predict | None = None, decide: Decide | None = None, speaker: Speaker | None = None,
+    made_from: str = "",
 ) -> None:  # fmt: skip
     """Fill ``folder``; it is complete when its manifest is there. A folder that stood there is replaced.
 
     ``facts`` is what the model card tells (:func:`card.model_card`), ``made_from`` the digest of what they stand on.
     ``predict`` and ``decide`` are the artifact's own: what it answers to the probes is stored, and asked again by ``verify`` and at
-    every server's start. ``rows`` are validation rows for probes, never test rows.
+    every server's start; of a language model that is what its ``speaker``, a generator, says. ``rows`` are validation rows for probes, never test rows.
     """
-    probes = ask(rows, fields=fields, predict=predict, decide=decide, precision=artifact.precision)
+    if speaker is not None:
+        probes = spoken(rows, speaker=speaker, precision=artifact.precision)
+    elif predict is not None and decide is not None:
+        probes = ask(rows, fields=fields, predict=predict, decide=decide, precision=artifact.precision)
+    else:
+        raise ValueError("a bundle needs predict and decide, or a speaker")
     manifest = {"schema": SCHEMA, "kind": "bundle", "artifact": artifact.sha256, "precision": artifact.precision, "made_from": made_from}
     with storage.new_folder(folder, manifest, point="bundle") as partial:
         for path in sorted(artifact.folder.iterdir()):

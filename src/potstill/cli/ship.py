@@ -10,11 +10,12 @@ from typing import IO, Annotated
 
 import typer
 
-from .. import lookup
+from .. import lookup, storage
 from ..errors import DONE, UNMET, USER, UserError
 from .edge import folder_of, joined, say
 from .options import BundleFolder, Debug, Json
 
+TOGETHER = 8  # completions at a time: an answer is written when those beside it have ended, too
 PredictFile = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Texts, one a line, or JSONL; by default standard input.", show_default=False)]
 
 
@@ -23,23 +24,33 @@ def predict(
     file: PredictFile = None,
     threads: Annotated[int, typer.Option(min=1, metavar="N", help="Threads of ONNX Runtime.")] = 1,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="How many lines are answered together.")] = 64,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, metavar="N", help="A language model's: how many tokens it may say.")] = 256,
+    temperature: Annotated[float, typer.Option(min=0, metavar="T", help="A language model's: 0 takes the likeliest token, 1 draws as it is.")] = 0.0,
+    top_p: Annotated[float, typer.Option("--top-p", min=0, max=1, metavar="P", help="A language model's: draw of the likeliest that hold P.")] = 1.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="A language model's: what is drawn.")] = 0,
     debug: Debug = False,
 ) -> int:
     """Answer lines: each input line gets one line of JSON, in order.
 
-    A line is a text, or a JSON object with the fields that the bundle names.
+    A line is a text, or a JSON object with the fields that the bundle names. A language model answers texts, or objects with messages or prompt.
 
     [bold]Examples[/bold]
 
       potstill predict runs/tickets/bundle texts.txt
       echo "my card was stolen" | potstill predict runs/tickets/bundle
       potstill predict runs/tickets/bundle rows.jsonl > answers.jsonl
+      echo "Name three colors." | potstill predict runs/chat/bundle --max-tokens 64
     """
     folder = bundle_of(bundle)
-    predictor = lookup.load("potstill.serving.predictor:Predictor").open(folder, threads=threads)
-    answers = lookup.load("potstill.serving.stream:predict_lines")
+    if _generates(folder):
+        generator = lookup.load("potstill.serving.generator:Generator").open(folder, threads=threads)
+        options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
+        answers = lookup.load("potstill.serving.stream:generate_lines")(generator, _lines(file), batch=min(batch, TOGETHER), **options)
+    else:
+        predictor = lookup.load("potstill.serving.predictor:Predictor").open(folder, threads=threads)
+        answers = lookup.load("potstill.serving.stream:predict_lines")(predictor, _lines(file), batch=batch)
     bad = 0
-    for answer in answers(predictor, _lines(file), batch=batch):
+    for answer in answers:
         bad += "error" in answer
         typer.echo(jsonlib.dumps(answer, ensure_ascii=False))
     if bad:
@@ -56,7 +67,8 @@ def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> in
       potstill verify runs/tickets/bundle --json
     """
     folder = bundle_of(bundle)
-    problems = lookup.load("potstill.bundle.verify:verify")(folder, lookup.load("potstill.serving.predictor:Predictor").open)
+    opened = "generator:Generator" if _generates(folder) else "predictor:Predictor"
+    problems = lookup.load("potstill.bundle.verify:verify")(folder, lookup.load(f"potstill.serving.{opened}").open)
     if json:
         typer.echo(jsonlib.dumps({"bundle": str(folder), "ok": not problems, "problems": [vars(problem) for problem in problems]}, indent=1))
     for problem in problems:
@@ -71,6 +83,14 @@ def bundle_of(path: Path) -> Path:
     if (path / "bundle").is_dir():
         return path / "bundle"
     return path if path.is_dir() else folder_of(path, "manifest.json", "bundle", "`potstill run RECIPE` writes one: runs/NAME/bundle")
+
+
+def _generates(folder: Path) -> bool:
+    """Tell whether a bundle's model is a language model; what can't be read is for whoever opens it to say."""
+    try:
+        return bool(storage.read_json(folder / "artifact.json")["head"].get("kind") == "tokens")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _lines(file: Path | None) -> Iterator[str]:

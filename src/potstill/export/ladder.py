@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import onnx
@@ -18,7 +18,7 @@ from ..runlog import RunLog
 from ..serving.predictor import DESCRIPTION, REPLACED, SCHEMAS, Predictor
 from ..students.protocol import AnyStudent
 from .int8 import Int8, by_harm, to_int8, watch
-from .parity import Parity, parity, probes
+from .parity import parity, probes
 from .to_onnx import to_onnx
 
 MODEL = "model.onnx"
@@ -55,6 +55,18 @@ class Gate:
         if small.agreement(whole) < self.min_agreement - 1e-9:
             return f"decides {small.agreement(whole):.1%} of the validation rows as fp32 does, {self.min_agreement:.1%} is asked"
         return "is no smaller" if small.size_bytes >= whole.size_bytes else None
+
+
+class Apart(Protocol):
+    """How far a step is from what was trained."""
+
+    @property
+    def max_abs_diff(self) -> float: ...
+
+    @property
+    def scale(self) -> float: ...
+
+    def as_json(self) -> dict[str, Any]: ...
 
 
 Judge = Callable[[Predictor], Judged]
@@ -122,7 +134,7 @@ class Step:
     method: str
     size_bytes: int
     judged: Judged
-    parity: Parity
+    parity: Apart
 
     def loss(self, whole: Step) -> float:
         return whole.judged.score - self.judged.score

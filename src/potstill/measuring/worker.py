@@ -53,6 +53,17 @@ def _batch(subject: Any, rows: list[Any], order: Mapping[str, Any]) -> dict[str,
     return {"seconds": took, "rows": len(part), "joules": used}
 
 
+def _tokens(subject: Any, rows: list[Any], order: Mapping[str, Any]) -> dict[str, Any]:
+    """Time each token that a batch of rows gets; the first one's time is the prompts' too."""
+    batch = [rows[(order["start"] + i) % len(rows)] for i in range(order["count"])]
+    times, began = [], time.perf_counter()
+    for _ in subject.ticks(batch, order["tokens"]):
+        now = time.perf_counter()
+        times.append(1000 * (now - began))
+        began = now
+    return {"ms": times}
+
+
 def _memory(subject: Any, rows: list[Any], order: Mapping[str, Any]) -> dict[str, Any]:
     return {"peak_bytes": peak_bytes()}
 
@@ -73,6 +84,7 @@ def peak_bytes() -> int:
 ORDERS: Mapping[str, Callable[[Any, list[Any], Mapping[str, Any]], dict[str, Any]]] = {
     "single": _single,
     "batch": _batch,
+    "tokens": _tokens,
     "memory": _memory,
 }
 

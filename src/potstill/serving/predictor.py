@@ -17,8 +17,8 @@ from ..errors import BundleError, DataError, UserError
 from ..records import Field, HeadKind
 from .preprocess import Item, Preprocess, build
 
-SCHEMA = 3
-SCHEMAS: Mapping[HeadKind, int] = {"classes": 1, "labels": 2}  # what an older potstill can read, it shall; labels it would take for classes
+SCHEMA = 4
+SCHEMAS: Mapping[HeadKind, int] = {"classes": 1, "labels": 2, "tokens": 4}  # what an older potstill can read, it shall; labels it would take for classes
 REPLACED = 3  # where texts are replaced before they are read: an older potstill would read them as they are
 DESCRIPTION = "artifact.json"
 # A graph of fewer bytes runs on one thread, and a call's batches beside each other: its products are too small to be shared. Measured on two
@@ -46,6 +46,8 @@ class Predictor:
     def open(folder: Path, threads: int = 1) -> Predictor:
         """Open the artifact in ``folder``. Raises :class:`BundleError` for what is missing, damaged or from a newer version."""
         described = describe(folder)
+        if described["head"].get("kind") == "tokens":
+            raise BundleError("this is a language model: it has no labels", place=str(folder), remedy="open it by potstill.serving.generator:Generator")
         labels, spec = tuple(described["head"]["labels"]), described["preprocess"]
         preprocess = build(spec, folder)
         model = folder / described["model"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import PotstillError
 from ..lookup import did_you_mean
 from .predictor import Predictor
+
+if TYPE_CHECKING:
+    from .generator import Generator
 
 Row = Mapping[str, str]
 Answer = dict[str, Any]
@@ -30,6 +34,47 @@ def predict_lines(predictor: Predictor, lines: Iterable[str], *, batch: int = 64
         answers = iter(_answers(predictor, [row for _, row in read if not isinstance(row, str)]))
         for number, row in read:
             yield {"error": row, "line": number} if isinstance(row, str) else next(answers)
+
+
+FORMS = ("messages", "prompt", "text")
+
+
+def generate_lines(
+    generator: Generator, lines: Iterable[str], *, batch: int = 8, max_tokens: int = 256, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0
+) -> Iterator[Answer]:  # fmt: skip
+    """Yield for each line, in order, {"completion", "finish", "tokens"}, or {"error", "line"} for a line that can't be read.
+
+    A line is a JSON object with ``messages``, ``prompt`` or ``text``, or else a text: what a user says where the model is one that chats, otherwise
+    what it goes on from. ``finish``: "stop", or "length" where there was no room for more; ``tokens``: how many it said.
+    """
+    numbered, objects = enumerate(lines, start=1), False
+    while chunk := list(islice(numbered, batch)):
+        read: list[tuple[int, Mapping[str, Any] | str]] = []
+        for number, line in chunk:
+            found = _object(line)
+            objects |= found is not None
+            read.append((number, _asked(generator, found, line.rstrip("\r\n"), objects)))
+        rows = [row for _, row in read if not isinstance(row, str)]
+        answers = iter(generator.generate(rows, max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed, batch_size=batch))
+        for number, row in read:
+            yield {"error": row, "line": number} if isinstance(row, str) else next(answers).as_json()
+
+
+def _asked(generator: Generator, found: Mapping[str, Any] | None, line: str, objects: bool) -> Mapping[str, Any] | str:
+    """Return a line's row, or what is wrong with it."""
+    if found is None and objects:
+        return f"no JSON object: one with {', '.join(FORMS)} is wanted"
+    chats = generator.turns.renderer.template is not None and not {"prompt", "text"} & set(generator.fields)
+    row: Mapping[str, Any]
+    if found is not None:
+        row = {name: found[name] for name in FORMS if name in found}
+    else:
+        row = {"messages": [{"role": "user", "content": line}]} if chats else {"prompt": line}
+    try:
+        generator.turns.question(generator.prepare(row))
+    except PotstillError as error:
+        return error.message + (f"; {error.remedy}" if error.remedy else "")
+    return row
 
 
 class _Reader:
