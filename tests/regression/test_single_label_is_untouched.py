@@ -8,7 +8,7 @@ from potstill import steps, storage
 from potstill.recipe import load
 from potstill.records import Example, Head, rows_digest
 from potstill.runlog import RunLog
-from potstill.steps.learn import control_terms
+from potstill.steps.classifying import control_terms
 from potstill.workspace import open_workspace
 
 RECIPE = """

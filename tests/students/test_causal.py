@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaF
 
 from potstill import storage
 from potstill.errors import UserError
+from potstill.objectives.tokens import models
 from potstill.records import Example, Head
 from potstill.serving.turns import NEXT
 from potstill.students import build, causal, depth, language, vocabulary
@@ -253,17 +254,17 @@ def test_the_same_seed_gives_the_same_adapters(source):
 @pytest.mark.parametrize("kind", ["gemma2", "granite", "cohere", "qwen2"])
 def test_heads_that_scale_or_cap_are_known(kind):
     model = other(kind)
-    language.check_head(model, kind)
+    models.check(model, place=kind)
     ids = torch.arange(12)[None]
     states = model.base_model(input_ids=ids).last_hidden_state[0]
-    torch.testing.assert_close(language.logits_of(language.head_of_model(model), states), model(input_ids=ids).logits[0])
+    torch.testing.assert_close(language.logits_of(models.head_of(model), states), model(input_ids=ids).logits[0])
 
 
 def test_a_head_that_is_not_known_is_refused():
     model = other("qwen2")
     model.config.logit_scale = 0.25  # which this kind of model knows nothing of
-    with pytest.raises(UserError, match="in a way that is not known"):
-        language.check_head(model, "here")
+    with pytest.raises(UserError, match="makes its logits otherwise"):
+        models.check(model, place="here")
 
 
 def other(kind):

@@ -23,7 +23,7 @@ MUTANTS = [
     Mutant(
         54,
         "steps/learn.py",
-        'terms = control_terms(own) if arm == "control" else own',
+        'terms = said.of(work, data).control_terms(own) if arm == "control" else own',
         "terms = own",
         f"{TESTS}learns_from_gold_labels_alone",
     ),

@@ -34,6 +34,18 @@ class Bigram:
         """Return -log p of each item's learnt tokens, summed *Shape:* (items,). Items as :class:`potstill.serving.turns.Turns` encodes them."""
         return np.array([-np.log(self._probabilities(*_pairs(item))).sum() for item in items])
 
+    def right(self, items: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+        """Return how many of each item's learnt tokens are the likeliest after the one before *Shape:* (items,)."""
+        best = self._best()
+        return np.array([int((best[before] == after).sum()) for before, after in map(_pairs, items)])
+
+    def _best(self) -> np.ndarray:
+        """Return the likeliest token after each *Shape:* (vocabulary,): of the pairs that were seen the commonest, else the commonest token."""
+        best = np.full(len(self.singles), int(self.singles.argmax()))
+        order = np.argsort(self.counts, kind="stable")  # a later one, as common or more, is written over an earlier one
+        best[self.pairs[order] // len(self.singles)] = self.pairs[order] % len(self.singles)
+        return best
+
     def _probabilities(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         vocabulary = len(self.singles)
         single = (self.singles[after] + SPREAD) / (self.singles.sum() + SPREAD * vocabulary)

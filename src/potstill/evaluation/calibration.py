@@ -106,8 +106,10 @@ def _labels_loss(logodds: np.ndarray, gold: np.ndarray, temperature: float) -> f
 def saturated(logprobs: np.ndarray, kind: HeadKind = "classes") -> float:
     """Return the share of answers whose probability is all but 1: where it is high, soft labels teach no more than hard ones.
 
-    ``kind`` "labels": log-odds; an answer is all but certain where each of its labels is.
+    ``kind`` "labels": log-odds; an answer is all but certain where each of its labels is. "tokens": 0, for a text is not one answer.
     """
+    if kind == "tokens":
+        return 0.0
     known = logprobs[~np.isnan(logprobs).any(axis=1)] if len(logprobs) else logprobs
     if not len(known):
         return 0.0

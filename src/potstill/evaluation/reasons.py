@@ -101,17 +101,17 @@ def advice(verdict: Verdict, contenders: Sequence[Contender], test_rows: int) ->
     return lines
 
 
-def cautions(name: str, metric: str, *, floor: Interval | None, control: Interval | None) -> list[str]:
+def cautions(name: str, metric: str, *, floor: Interval | None, control: Interval | None, named: str = "TF-IDF with a linear model") -> list[str]:
     """Return what to think of before ``name`` ships, which is as good as its teacher: whether anything cheaper is as good as it.
 
-    ``floor`` and ``control``: its gain over TF-IDF with a linear model, and over itself trained without the teacher; in the metric's
+    ``floor`` and ``control``: its gain over the floor, which is ``named``, and over itself trained without the teacher; in the metric's
     units, two-sided 95 %, None where there is none.
     """
     word = METRICS.get(metric, metric)
     lines = []
     for gain, better, alike in (
-        (floor, "TF-IDF with a linear model on the gold rows is better than {} in {}: ship that, or find a better teacher",
-         "{} is not shown to be better in {} than TF-IDF with a linear model on the gold rows, which needs no teacher"),
+        (floor, f"{named} on the gold rows is better than {{}} in {{}}: ship that, or find a better teacher",
+         f"{{}} is not shown to be better in {{}} than {named} on the gold rows, which needs no teacher"),
         (control, "trained on the gold rows alone, without the teacher, the same student is better than {} in {}: ship that",
          "{} is not shown to be better in {} than the same student without the teacher: the teacher may not be needed for it"),
     ):  # fmt: skip

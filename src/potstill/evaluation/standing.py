@@ -21,11 +21,19 @@ class Standing:
 
 
 def teacher_standing(
-    *, teacher: float, majority: float, floor: float | None, n: int, metric: str, saturated: float = 0.0, higher_is_better: bool = True
+    *,
+    teacher: float,
+    majority: float,
+    floor: float | None,
+    n: int,
+    metric: str,
+    saturated: float = 0.0,
+    higher_is_better: bool = True,
+    named: str = "TF-IDF with a linear model",
 ) -> Standing:
     """Judge the teacher before anything is learnt from it. ``refuse`` at chance: not above the majority by two standard errors.
 
-    ``teacher``, ``majority`` (who knows only how common each label is) and ``floor`` (TF-IDF and a linear model, None where there is
+    ``teacher``, ``majority`` (who knows only how common each label is) and ``floor`` (which is ``named``, None where there is
     none) are values of ``metric`` on the same ``n`` validation rows; ``saturated``: share of the teacher's answers that are all but
     certain. Under ``JUDGEABLE`` rows a teacher that is above the majority is warned of, not refused.
     """
@@ -39,7 +47,7 @@ def teacher_standing(
             return Standing("warn", f"the teacher is not shown to be above chance: {found}; more validation rows would tell")
         return Standing("refuse", f"the teacher is at chance: {found}")
     if floor is not None and sign * (teacher - floor) < 0:
-        return Standing("warn", f"the teacher ({metric} {teacher:.3f}) is below TF-IDF with a linear model ({floor:.3f}): do not distil this teacher")
+        return Standing("warn", f"the teacher ({metric} {teacher:.3f}) is below {named} ({floor:.3f}): do not distil this teacher")
     if saturated > SATURATED:
         return Standing("warn", f"{saturated:.0%} of the teacher's answers are all but certain: soft labels teach no more than hard ones")
     return Standing("ok", f"the teacher has {metric} {teacher:.3f} on {n:,} validation rows")
@@ -50,11 +58,17 @@ def _error(majority: float, n: int, metric: str) -> float:
     and, more than it can be, for F1; none for a loss, where the majority itself is the line."""
     if metric in ("accuracy", "subset_accuracy"):
         return float((max(majority * (1 - majority), 1 / max(n, 1)) / n) ** 0.5)
-    return 0.0 if metric in ("log_loss", "hamming_loss") else float(n**-0.5)
+    return 0.0 if metric in ("log_loss", "hamming_loss", "bits_per_byte", "perplexity") else float(n**-0.5)
 
 
 def teacher_notes(
-    *, metric: str, saturated: float, drops: Mapping[str, Interval], behind_floor: bool = False, behind_control: Mapping[str, bool] | None = None
+    *,
+    metric: str,
+    saturated: float,
+    drops: Mapping[str, Interval],
+    behind_floor: bool = False,
+    behind_control: Mapping[str, bool] | None = None,
+    named: str = "TF-IDF with a linear model",
 ) -> list[str]:
     """Return what must be said of a teacher after the test: it was saturated, or its students, the floor or the control beat it.
 
@@ -68,7 +82,7 @@ def teacher_notes(
             "a higher kd_temperature, or a teacher adapted for fewer epochs, tells more"
         )
     if behind_floor:
-        lines.append(f"the teacher is below TF-IDF with a linear model in {metric}: no student of it can be recommended, whatever the verdict on the drop")
+        lines.append(f"the teacher is below {named} in {metric}: no student of it can be recommended, whatever the verdict on the drop")
     for name, drop in drops.items():
         if drop.high < 0:
             lines.append(

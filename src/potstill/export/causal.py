@@ -54,8 +54,9 @@ class Foretold:
     scale: float = 1.0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the numbers as JSON has them: null for the infinite."""
-        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+        """Return the numbers as JSON has them, null for the infinite; ``label_flips``: places whose likeliest token is another."""
+        told = {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
+        return {**told, "label_flips": round((1 - self.agreement) * self.positions)}
 
 
 def write(module: Any, spec: Mapping[str, Any], tokenizer: Any, folder: Path, method: Method = "fp32", *, student: str = "transformer") -> Artifact:
@@ -138,7 +139,7 @@ def parity(module: Any, generator: Generator, rows: Sequence[Row]) -> Foretold:
         same += int((said.argmax(axis=1) == own.argmax(axis=1)).sum())
         positions += len(exact)
     count = max(positions, 1)
-    return Foretold(round(diff, 8), round(kl / count, 8), round(same / count, 6), positions, len(rows), round(scale, 3))
+    return Foretold(round(diff, 8), round(max(0.0, kl / count), 8), round(same / count, 6), positions, len(rows), round(scale, 3))
 
 
 def _exact(module: Any, generator: Generator, row: Row) -> list[np.ndarray]:

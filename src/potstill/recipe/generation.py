@@ -40,6 +40,8 @@ def findings(recipe: Any) -> Iterator[Finding]:
     for place, student in enumerate(recipe.students):
         if student.kind not in STUDENTS:
             yield Finding(("students", place, "kind"), f"'{student.name}' ({student.kind}) writes no text", "take one of kind transformer")
+        elif student.vocabulary != "all":
+            yield Finding(("students", place, "vocabulary"), f"{TASK} has no use for a smaller vocabulary yet", "leave it out")
         elif student.general is not None:
             remedy = "leave it out: plain text is a form of row, data.columns: {text: ...}"
             yield Finding(("students", place, "general"), f"{TASK} has no general stage", remedy)

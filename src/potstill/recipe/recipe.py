@@ -34,7 +34,7 @@ ANSWERS = ("text", "text_pair", "label", "labels", "probabilities", "logprobs", 
 class Recipe(Section):
     """All that a run depends on."""
 
-    task: Literal["text-classification"]
+    task: Literal["text-classification", "text-generation"]
     name: Slug
     data: Data
     teacher: Teacher

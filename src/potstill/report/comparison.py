@@ -199,7 +199,7 @@ SPEED: list[Any] = [
     ("latency p50, one at a time", _latency("p50")),
     ("latency p95", _latency("p95")),
     ("latency p99", _latency("p99")),
-    ("throughput, rows a second", lambda v, m: words.significant(words.value(m.get("throughput_per_s")), 3)),
+    ("throughput a second, in rows; tokens where text is written", lambda v, m: words.significant(words.value(m.get("throughput_per_s")), 3)),
     ("speed-up in throughput", _times("throughput")),
     ("speed-up in latency p95", _times("latency_p95")),
     ("n of latency, single calls", _n("latency_intervals", "p95", "n")),
@@ -246,7 +246,7 @@ def gains(view: View) -> Html | None:
         f"paired on the same rows; n of rows or groups {', '.join(sorted(ns))}."
     )
     lead = (
-        "The control is the same student, trained as long, on the gold labels alone; the floor is TF-IDF with a linear model. "
+        f"The control is the same student, trained as long, on the gold labels alone; the floor is {words.floor(view.report.get('task', ''))}. "
         "Right of the line, the teacher paid off."
     )
     return section("gains", "What the teacher was worth", figure(drawn, caption=caption), lead=lead)

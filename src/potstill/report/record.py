@@ -21,11 +21,11 @@ GLOSSARY = {
     "teacher": "the big model that it learnt from, as it runs today",
     "drop": "the teacher’s quality minus the student’s, on the same test rows; below zero the student is better",
     "control": "the same student with the same training effort, learning from the gold labels alone",
-    "floor": "the cheapest models: always the most frequent label; TF-IDF with a linear model",
+    "floor": "the cheapest models: always the most frequent label; TF-IDF with a linear model; where text is written a bigram model",
     "retention": "the student’s quality over the teacher’s",
     "fidelity, agreement": "the share of rows on which student and teacher answer alike, right or wrong",
     "inconclusive": "the bounds lie on both sides of what is allowed: more rows would tell",
-    "latency p95": "95 of 100 single calls are at most that slow",
+    "latency p95": "95 of 100 single calls are at most that slow; where text is written, until the first token",
     "ECE": "expected calibration error: how far the stated confidence is from the share that is right",
 }
 

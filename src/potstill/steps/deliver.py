@@ -16,6 +16,7 @@ from ..workspace import Workspace
 from .data import Data
 from .decide import decisions, in_words
 from .judge import Candidate, Opened
+from .said import of as way_of
 from .screen import hiding
 
 PROBE_ROWS = 20
@@ -63,10 +64,16 @@ def predictions(work: Workspace, data: Data, found: Sequence[Candidate], opened:
 
 def _table(path: Path, work: Workspace, data: Data, opened: Opened, key: str) -> None:
     named: dict[str, Any] = {
-        "row": list(range(len(opened.rows))), "id": [row.id for row in opened.rows], "place": [row.place for row in opened.rows],
-        "gold": [row.told for row in opened.rows], "label": in_words(work, data, opened.logprobs[key]),
-    }  # fmt: skip
+        "row": list(range(len(opened.rows))),
+        "id": [row.id for row in opened.rows],
+        "place": [row.place for row in opened.rows],
+    }
     said: dict[str, Any]
+    if data.head.kind == "tokens":
+        columns = zip(load("potstill.evaluation.generation:MEASURES"), opened.said[key].T)
+        load("pyarrow.parquet:write_table")(load("pyarrow:table")(named | {name: column for name, column in columns}), str(path))
+        return
+    named |= {"gold": [row.told for row in opened.rows], "label": in_words(work, data, opened.logprobs[key])}
     if data.head.kind == "classes":
         said = {"score": np.exp(opened.said[key].max(axis=1)).astype(np.float64), "logprobs": opened.said[key].astype(np.float32).tolist()}
     else:  # ``gold`` and ``label`` are the words of a set; ``score`` is the set's probability, its labels taken for independent
@@ -88,11 +95,9 @@ def pack(work: Workspace, data: Data, chosen: Candidate, report: Mapping[str, An
     manifest = {"artifact": chosen.artifact.sha256, "facts": storage.digest(told)}
     if _is(folder, {"artifact": manifest["artifact"], "made_from": manifest["facts"]}):
         return folder
-    predictor = load("potstill.serving.predictor:Predictor").open(chosen.artifact.folder, threads=1)
-    load("potstill.bundle.write:write")(
-        folder, chosen.artifact, facts=_facts(work, chosen, report, predictor.fields), calibration=_calibration(chosen, report),
-        rows=_probes(work, data), fields=predictor.fields, labels=predictor.labels,
-        predict=predictor.predict, decide=predictor.decide, made_from=manifest["facts"],
+    way_of(work, data).pack(
+        folder, chosen.artifact, _probes(work, data), lambda fields: _facts(work, chosen, report, fields), calibration=_calibration(chosen, report),
+        made_from=manifest["facts"],
     )  # fmt: skip
     return folder
 

@@ -15,6 +15,7 @@ from .data import Data
 from .decide import in_words, rows_of
 from .judge import Candidate, Opened
 from .learn import Model
+from .said import of as way_of
 from .teach import main_metric, quality
 
 TWO_SIDED = 0.025  # each bound of a 95 % interval
@@ -30,17 +31,17 @@ def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[
     if not data.has_gold:
         without = dict.fromkeys(("quality", "quality_intervals", "quality_drop", "retention", "control", "calibration"))
         return {**told, **without, "slices": [], "by_seed": []}
-    known = rows.known(need_gold=True)
+    known, decides = rows.known(need_gold=True), way_of(work, data).decides
     return {
         **told,
         **alone(work, data, opened, student),
         "quality_drop": _drop(work, data, known),
         "retention": _retention(work, data, known),
-        "calibration": calibration(opened, name),
+        "calibration": calibration(opened, name) if decides else None,
         "control": _control(work, data, candidate, opened, student),
         "gain_floor": _gain(work, data, opened, student, opened.logprobs["floor"]) if "floor" in opened.logprobs else None,
-        "slices": _slices(work, opened, student),
-        "flips": _flips(work, data, opened, student),
+        "slices": _slices(work, opened, student) if decides else [],
+        "flips": _flips(work, data, opened, student) if decides else None,
         "by_seed": _by_seed(work, data, models, candidate, opened),
         "over_seeds": _over_seeds(work, data, models, candidate, opened),
     }
@@ -69,7 +70,10 @@ def _drop(work: Workspace, data: Data, rows: Any) -> dict[str, Any]:
 
 
 def _retention(work: Workspace, data: Data, rows: Any) -> dict[str, Any] | None:
-    found = load("potstill.evaluation.rows:retention_interval")(main_metric(work, data), rows, TWO_SIDED)
+    metric = main_metric(work, data)
+    if data.head.kind == "tokens" and not metric.higher_is_better:  # of a loss there is no share that is kept
+        metric = work.task.metrics(data.head)["token_accuracy"]
+    found = load("potstill.evaluation.rows:retention_interval")(metric, rows, TWO_SIDED)
     return asdict(found) if found else None
 
 

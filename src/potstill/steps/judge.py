@@ -66,7 +66,7 @@ def _seal(work: Workspace, data: Data, model: Model) -> Stage:
     def make(folder: Path, scratch: Path) -> None:
         shutil.copytree(model.artifact.folder, folder / "artifact")
         fitted = _temperature(work, data, model)
-        off = None if data.head.kind == "classes" else (model.thresholds / fitted["temperature"]).tolist()  # of tempered scores the same decisions
+        off = None if data.head.kind != "labels" else (model.thresholds / fitted["temperature"]).tolist()  # of tempered scores the same decisions
         artifact = load("potstill.export.ladder:seal")(folder / "artifact", fitted["temperature"], off)
         record = {name: getattr(artifact, name) for name in ("precision", "size_bytes", "sha256")}
         storage.write_json(folder / "result.json", {**record, **fitted, **({} if off is None else {"thresholds": off})})
@@ -80,7 +80,10 @@ def seal_inputs(exported: str, calibration: str) -> dict[str, str]:
 
 
 def _temperature(work: Workspace, data: Data, model: Model) -> dict[str, Any]:
-    """Return the temperature that the first half of the calibration rows asks for; the second half is for a cascade's policy."""
+    """Return the temperature that the first half of the calibration rows asks for; the second half is for a cascade's policy. A language model's
+    is 1: what it is drawn at is chosen where it writes."""
+    if data.head.kind == "tokens":
+        return {"temperature": 1.0, "rows": 0, "reason": "a language model"}
     rows = data.calibration.examples
     first = {row.id for row in data.halves()[0]}
     gold = work.task.encode(rows, data.head)
@@ -94,8 +97,9 @@ def _temperature(work: Workspace, data: Data, model: Model) -> dict[str, Any]:
 def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candidate]) -> Stage:
     """Time the teacher as it runs today and every artifact, interleaved, each in a process of its own."""
     machine = load("potstill.measuring.machine:machine")(work.threads)
+    way = said.of(work, data)
     subjects = [
-        {"name": c.name, "ref": "potstill.measuring.openers:artifact", "spec": {"folder": str(c.artifact.folder), "threads": work.threads}} for c in found
+        {"name": c.name, "ref": f"potstill.measuring.openers:{way.opener}", "spec": {"folder": str(c.artifact.folder), "threads": work.threads}} for c in found
     ]
     today = teaching.ready.today()
     if today.timed:
@@ -105,12 +109,8 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("speed", "timing the teacher and the artifacts, turn by turn"):
             rows = [row.fields for row in data.validation]
-            measured = load("potstill.measuring.measure:measure")(
-                [load("potstill.measuring.measure:Subject")(**subject) for subject in subjects], rows, threads=work.threads, log=work.log
-            )
-            storage.write_json(
-                folder / "result.json", {"machine": machine, "measured": {name: m.as_json() for name, m in measured.items()}, "speedup": _speedups(measured)}
-            )
+            measured, ratios = way.timed([load("potstill.measuring.subject:Subject")(**subject) for subject in subjects], rows)
+            storage.write_json(folder / "result.json", {"machine": machine, "measured": measured, "speedup": ratios})
 
     inputs = {
         "teacher": teaching.fingerprint if today.timed else None, "artifacts": {c.name: c.artifact.sha256 for c in found},
@@ -118,13 +118,6 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
         **({} if today == teaching.ready else {"timed": today.told()["teacher"]}),
     }  # fmt: skip
     return work.cache.get("speed", inputs, make, version=2)
-
-
-def _speedups(measured: Mapping[str, Any]) -> dict[str, Any]:
-    if "teacher" not in measured:
-        return {}
-    ratio = load("potstill.measuring.measure:speedup")
-    return {name: ratio(found, measured["teacher"]) for name, found in measured.items() if name != "teacher"}
 
 
 # ------------------------------------------------------------------------------------------------------------ the test

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from .. import rng, storage
 from ..cache import Stage
-from ..lookup import load
-from ..recipe.students import USES_HIDDEN
-from ..records import Example, Want
+from ..records import Example
 from ..workspace import Workspace
+from . import said
 from .data import Data
 from .teach import Teaching
 
@@ -53,28 +52,12 @@ def label(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -> St
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage("label", f"asking the teacher about {len(lesson.rows):,} rows"):
             before = work.usage
-            answers = teaching.ask(lesson.rows, sorted(wants(work, data, teaching), key=lambda want: want.key))
+            answers = said.of(work, data).label(teaching, lesson.rows)
             storage.write_json(folder / "result.json", {"counts": answers.counts, "usage": asdict(work.usage - before)})
 
     inputs = {"teacher": teaching.fingerprint, "rows": [row.id for row in lesson.rows], "objectives": objectives, "layers": layers}
+    inputs |= said.of(work, data).depends(teaching, "distilled")
     return work.cache.get("label", inputs, make)
-
-
-def wants(work: Workspace, data: Data, teaching: Teaching) -> set[Want]:
-    """Return what the objectives of all students need to know of the teacher."""
-    facts = teaching.teacher.facts()
-    found: set[Want] = {data.head.want}
-    for spec in work.recipe.students:
-        layers = spec.layers if isinstance(spec, USES_HIDDEN) else 0
-        terms, _ = load("potstill.objectives.build:build")(
-            [term.model_dump(mode="json") for term in work.recipe.objectives_of(spec)], head_width=data.head.width,
-            student_layers=layers if isinstance(layers, int) else len(layers), student_width=facts.get("width") or 0,
-            teacher_layers=facts.get("layers") or 0, teacher_width=facts.get("width") or 0, seed=0,
-            student_heads=facts.get("heads") or 0, teacher_heads=facts.get("heads") or 0,
-            head_kind=data.head.kind,
-        )  # fmt: skip
-        found |= {want for term in terms for want in term.needs}
-    return found
 
 
 def first(work: Workspace, data: Data) -> Lesson:

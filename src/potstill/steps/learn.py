@@ -15,17 +15,17 @@ from ..cache import Stage
 from ..evaluation import statistics
 from ..lookup import load
 from ..recipe.students import reads_rows, unshaped
-from ..records import Artifact, Example, Want
+from ..records import Artifact, Example
 from ..redact import Redactor
 from ..workspace import Workspace
 from . import general as general_stage
+from . import said
 from .data import Data, fields
 from .label import Lesson
 from .teach import Teaching, load_arrays, main_metric, save_arrays, thresholds
 
 Arm = Literal["distilled", "control"]
 PARITY_ROWS = 128  # of validation: they hold the exported model to the trained one, and show int8 what activations hold
-CONTROL_TERM = {"kind": "hard", "weight": 1.0}  # and the weights of the classes, where the student's own has some
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def learn_all(work: Workspace, data: Data, teaching: Teaching, lesson: Lesson) -
 
 def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Lesson, arm: Arm, seed: int) -> Stage:
     own = tuple(term.model_dump(mode="json") for term in work.recipe.objectives_of(spec))
-    terms = control_terms(own) if arm == "control" else own
+    terms = said.of(work, data).control_terms(own) if arm == "control" else own
     rows = tuple(e for e in lesson.gold if e.gold is not None) if arm == "control" else lesson.rows
     general = _general(work, data, teaching, spec, arm)
     source = general.folder / "model" if general else source_of(work, teaching, spec, arm)
@@ -95,6 +95,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
         **({"read": storage.digest([e.id for e in lesson.rows])} if reads_rows(spec) else {}), **_replacing(work),
+        **said.of(work, data).depends(teaching, arm),
     }  # fmt: skip
 
     def make(folder: Path, scratch: Path) -> None:
@@ -141,12 +142,6 @@ def read_as(work: Workspace, rows: Sequence[Example]) -> list[Mapping[str, Any]]
 def _replacing(work: Workspace) -> dict[str, Any]:
     """Return what a student's fingerprint tells of the rules by which it reads; nothing where it reads texts as they are."""
     return {"replace": work.recipe.replace} if work.recipe.replace else {}
-
-
-def control_terms(terms: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Return what a control learns by: the gold labels, weighed as its student's are."""
-    weighed = next((term["class_weights"] for term in terms if "class_weights" in term), None)
-    return (CONTROL_TERM | ({} if weighed is None else {"class_weights": weighed}),)
 
 
 def source_of(work: Workspace, teaching: Teaching, spec: Any, arm: Arm) -> Path | None:
@@ -212,11 +207,11 @@ class _Training:
             rows=read,
             replace=work.recipe.replace,
         )
+        way = said.of(work, data)
+        student = way.reading(student, self.teaching, rows)
         terms, left_out = self._terms(student, work.task.encode(rows, data.head))
-        rows, taught = self._taught(rows, {want for term in terms for want in term.needs})
-        records = load("potstill.training.records:TrainingRows")(
-            items=student.preprocess.encode([row.fields for row in rows]), gold=work.task.encode(rows, data.head), teacher=taught
-        )
+        wants = sorted({want for term in terms for want in term.needs}, key=lambda want: want.key)
+        rows, records = way.records(self.teaching, student, rows, wants)
         history = {"loop": self._loop, "fit": self._fit}[student.learns](student, records, terms, scratch)
         student.save(folder / "model")
         storage.write_json(
@@ -266,28 +261,10 @@ class _Training:
             self.work.log.warn(f"'{self.spec.name}' can't use the objective '{name}': it is left out for this student")
         return terms, left_out
 
-    def _taught(self, rows: Sequence[Example], wants: set[Want]) -> tuple[list[Example], dict[Want, Any]]:
-        """Return the rows that the teacher answered, and its answers; all rows where nothing is wanted of it."""
-        if not wants:
-            return list(rows), {}
-        ordered = sorted(wants, key=lambda want: want.key)
-        answers = self.teaching.ask(rows, ordered, count=False)
-        answered = set(answers.answered(row.id for row in rows))
-        known = [row for row in rows if row.id in answered]
-        return known, {want: answers.arrays([row.id for row in known], want) for want in ordered}
-
     def _judge(self) -> Any:
         """Return the function that early stopping asks: the main metric on validation, or agreement where there is no gold."""
-        rows = self.data.validation.examples
-        items: list[Any] = []
-
-        def judge(student: Any) -> statistics.Score:
-            if not items:
-                items.extend(student.preprocess.encode([row.fields for row in rows]))
-            logprobs = load("potstill.training.loop:predict")(student, items)
-            return score(self.work, self.data, self.teaching, logprobs)
-
-        return judge
+        way, rows = said.of(self.work, self.data), self.data.validation.examples
+        return lambda student: score(self.work, self.data, self.teaching, way.trained(student, rows))
 
 
 def score(work: Workspace, data: Data, teaching: Teaching, logprobs: np.ndarray) -> statistics.Score:
@@ -310,19 +287,19 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
     def make(folder: Path, scratch: Path) -> None:
         with work.log.stage(f"export.{spec.name}.{arm}.{seed}", f"exporting {spec.name}" + (" (control)" if arm == "control" else "")):
             student = load("potstill.students.build:load")(trained.folder / "model")
-            validation, calibration = ([row.fields for row in split] for split in (data.validation, data.calibration))
+            way = said.of(work, data)
 
-            def judge(predictor: Any) -> Any:
-                said = predictor.predict(validation)
-                off = np.array(thresholds(work, data, said) or [0.0], np.float32)
-                return load("potstill.export.ladder:Judged")(score(work, data, teaching, said).value, work.task.decide(said - off))
+            def judge(place: Path) -> Any:
+                scores = way.artifact(teaching, place, data.validation.examples)
+                off = np.array(thresholds(work, data, scores) or [0.0], np.float32)
+                return load("potstill.export.ladder:Judged")(score(work, data, teaching, scores).value, work.task.decide(scores - off))
 
             gate = load("potstill.export.ladder:Gate")(options.max_quality_loss, options.min_agreement)
-            artifact, ladder = load("potstill.export.ladder:export")(
-                student, folder / "artifact", precision=options.precision, judge=judge, gate=gate, rows=validation[:PARITY_ROWS], log=work.log
-            )
-            predictor = load("potstill.serving.predictor:Predictor").open(artifact.folder, threads=work.threads)
-            logprobs = {"validation": predictor.predict(validation), "calibration": predictor.predict(calibration)}
+            shown = [row.fields for row in data.validation.examples[:PARITY_ROWS]]
+            artifact, ladder = way.export(student, folder / "artifact", judge=judge, gate=gate, rows=shown)
+            logprobs: dict[str, np.ndarray] = {
+                split.name: way.artifact(teaching, artifact.folder, split.examples) for split in (data.validation, data.calibration)
+            }
             save_arrays(folder / "logprobs.npz", logprobs)
             off = thresholds(work, data, logprobs["validation"])
             if off is not None:

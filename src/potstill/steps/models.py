@@ -48,7 +48,7 @@ def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> di
         "robustness": found.brittle("teacher"),
         "unanswered": int(np.isnan(said).any(axis=1).sum()), "adapted": adapted, "precision": facts.get("precision"), "facts": facts,
         "precision_probe": found.teaching.ready.probe,
-        "calibration": calibration(opened, "teacher") if has_gold else None,
+        "calibration": calibration(opened, "teacher") if has_gold and way_of(work, found.data).decides else None,
     }  # fmt: skip
 
 
@@ -62,12 +62,12 @@ def student(work: Workspace, found: Evidence, candidate: Candidate, measured: Ma
     outcome = next((o for o in verdict.outcomes if o.name == candidate.name), None) if verdict else None
     ratio = measured["speedup"].get(candidate.name)
     kept = next(step for step in exported["steps"] if step["kept"])
-    metric = main_metric(work, found.data).name
+    metric = main_metric(work, found.data)
     return {
         "name": candidate.name, "kind": candidate.spec.kind, "parameters": trained["parameters"], "size_bytes": artifact.size_bytes,
         "artifact": {"path": f"students/{candidate.name}/artifact", "precision": artifact.precision, "sha256": artifact.sha256},
         **thresholds(found, candidate),
-        "before_export": {"quality": {metric: trained["history"]["kept_score"]}, "on": "validation"},
+        "before_export": {"quality": {metric.name: _score(metric, trained["history"]["kept_score"])}, "on": "validation"},
         **told, **_speed(measured["measured"][candidate.name]), "robustness": found.brittle(candidate.model.name),
         "speedup": {"throughput": ratio["throughput"], "latency_p95": ratio["latency_p95"]} if ratio else None,
         "compression": facts["size_bytes"] / artifact.size_bytes if facts.get("size_bytes") else None,
@@ -81,10 +81,15 @@ def student(work: Workspace, found: Evidence, candidate: Candidate, measured: Ma
     }  # fmt: skip
 
 
+def _score(metric: Any, kept: float | None) -> float | None:
+    """Return a score of training, which is higher the better, as the metric has it."""
+    return kept if kept is None or metric.higher_is_better else -kept
+
+
 def thresholds(found: Evidence, candidate: Candidate) -> dict[str, Any]:
     """Return from which probability on each label is told, and which have too few validation rows for one of their own; nothing for classes."""
     head = found.data.head
-    if head.kind == "classes":
+    if head.kind != "labels":
         return {}
     said = 1 / (1 + np.exp(-candidate.thresholds.astype(np.float64)))
     counts = found.data.card["by_label"].get("validation") or dict.fromkeys(head.labels, 0)

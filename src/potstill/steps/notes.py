@@ -12,6 +12,7 @@ from ..workspace import Workspace
 from .augment import said
 from .evidence import Evidence
 from .models import thresholds
+from .said import of as way_of
 from .teach import main_metric
 
 TWO_SIDED = 0.025  # each bound of a 95 % interval
@@ -72,7 +73,7 @@ def notes(work: Workspace, found: Evidence, made: Mapping[str, Any]) -> list[str
     for student in made["students"]:
         gain = student.get("gain_floor")
         if gain and gain["high"] < 0:
-            lines.append(f"{student['name']} is worse than TF-IDF with a linear model on the gold rows: it is not worth its teacher")
+            lines.append(f"{student['name']} is worse than {way_of(work, found.data).floor_words} on the gold rows: it is not worth its teacher")
         control = student.get("control")
         if control and control["gain"]["low"] <= 0:
             verb = "is worse than" if control["gain"]["high"] < 0 else "is not shown to be better than"
@@ -96,7 +97,7 @@ def _of_the_teacher(work: Workspace, found: Evidence, made: Mapping[str, Any]) -
     told = {"metric": made["metric"], "saturated": load("potstill.evaluation.calibration:saturated")(opened.said["teacher"], found.data.head.kind)}
     drops = {s["name"]: Interval(**s["quality_drop"]) for s in made["students"] if s["quality_drop"] and s["quality_drop"]["n"]}
     behind = found.data.has_gold and "floor" in opened.logprobs and against_floor(work, found).high < 0
-    lines: list[str] = load("potstill.evaluation.standing:teacher_notes")(**told, drops=drops, behind_floor=behind)
+    lines: list[str] = load("potstill.evaluation.standing:teacher_notes")(**told, drops=drops, behind_floor=behind, named=way_of(work, found.data).floor_words)
     if agreed := found.standing.read()["facts"].get("self_agreement"):
         lines.append(load("potstill.evaluation.samples:in_words")(agreed))
     return lines
@@ -111,15 +112,15 @@ def against_floor(work: Workspace, found: Evidence) -> Interval:
     return interval
 
 
-def cautions(made: Mapping[str, Any]) -> list[str]:
-    """Return what to think of before shipping: a student may be as good as its teacher and still be no better than what costs less."""
+def cautions(made: Mapping[str, Any], floor: str) -> list[str]:
+    """Return what to think of before shipping: a student may be as good as its teacher and still be no better than what costs less, a ``floor``."""
     name = made["verdict"]["student"]
     student = next((s for s in made["students"] if s["name"] == name), None)
     if student is None:
         return []
     control = student.get("control") or {}
     lines: list[str] = load("potstill.evaluation.reasons:cautions")(
-        name, made["metric"], floor=_interval(student.get("gain_floor")), control=_interval(control.get("gain"))
+        name, made["metric"], floor=_interval(student.get("gain_floor")), control=_interval(control.get("gain")), named=floor
     )
     return lines
 

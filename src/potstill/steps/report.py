@@ -18,6 +18,7 @@ from .data import Data
 from .decide import certify
 from .evidence import Evidence
 from .judge import Candidate, Opened
+from .said import of as way_of
 from .screen import instructions, replaced
 from .teach import Teaching, baseline_figures, main_metric
 
@@ -68,7 +69,7 @@ def _compose(work: Workspace, found: Evidence, verdict: Any, before: Mapping[str
         "verdict": _verdict(verdict, opened), "cost": _cost(work, found, before), "bundle": "bundle", "fingerprint": fingerprint,
         "licenses": _licenses(work), "command": f"potstill run {work.folder / 'recipe.yaml'} --output {work.folder}",
     }  # fmt: skip
-    made["verdict"]["advice"] = notes.cautions(made) + made["verdict"]["advice"]
+    made["verdict"]["advice"] = notes.cautions(made, way_of(work, found.data).floor_words) + made["verdict"]["advice"]
     made["limits"], made["notes"], made["unmeasured"] = notes.limits(found, measured), notes.notes(work, found, made), notes.unmeasured(found, made, measured)
     return made
 

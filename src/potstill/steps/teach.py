@@ -32,6 +32,7 @@ class Teaching:
     data: Data
     ready: Ready
     headless: bool = False  # asked for its inner states alone
+    coding: Any = None  # how what a language model says of tokens is kept, once that was settled: see :mod:`.coding`
     failed: dict[bytes, Any] = field(default_factory=dict)  # what failed in this invocation: the next one asks again, not every step of this
 
     @property
@@ -195,7 +196,7 @@ def _judge(work: Workspace, data: Data, stage: Stage) -> None:
     saturated = load("potstill.evaluation.calibration:saturated")(load_arrays(stage.folder / "validation.npz")["teacher"], data.head.kind)
     judged = load("potstill.evaluation.verdict:teacher_standing")(
         teacher=found["teacher"][name], majority=found["majority"][name], floor=found.get("floor", {}).get(name), n=len(data.validation),
-        metric=name, higher_is_better=metric.higher_is_better, saturated=saturated,
+        metric=name, higher_is_better=metric.higher_is_better, saturated=saturated, named=said.of(work, data).floor_words,
     )  # fmt: skip
     if judged.status == "refuse":
         raise TeacherError(judged.message, remedy="adapt it (`adapt: {how: finetune}`), check its labels, or choose another teacher")

@@ -18,14 +18,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from .. import rng, storage
 from ..errors import UserError
-from ..objectives.tokens import heads
+from ..objectives.tokens import heads, models
 from ..records import Example, Head
 from ..serving.conversation import conversation
 from ..serving.turns import IGNORED, NEXT, Turns, spec_of
 from . import depth, lora, narrow
 from .architectures import choose, renamed
 from .folder import head_of, read, write
-from .language import LAYER, check_head, check_layers, checkpointed, head_of_model, logits_of
+from .language import LAYER, check_layers, checkpointed, logits_of
 from .protocol import Output
 from .source import SAFE, plain, quiet, read_config, read_tokenizer, seeded
 from .transformer import SCRATCH
@@ -69,7 +69,7 @@ class CausalStudent:
 
     def token_head(self) -> heads.Head:
         """Return what makes logits of states; its tensors are the module's own."""
-        return head_of_model(self.model)
+        return models.head_of(self.model)
 
     def forward(self, batch: dict[str, Tensor], hidden: bool = False) -> Output:
         """Answer a batch: logits *Shape:* (positions, vocabulary) at the places that foretell a learnt token; all of them stand in memory."""
@@ -119,7 +119,7 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     else:
         reader = Turns.make(reads, tokenizer.backend_tokenizer)
         made, layers = _cut(spec, config, source, lambda count: _batches(reader, rows, count))
-    check_head(made, str(source))
+    models.check(made, place=str(source))
     if getattr(spec, "checkpointing", False):
         checkpointed(made)
     if (adapters := getattr(spec, "lora", None)) is not None:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..objectives.tokens.loss import token_loss
+from ..objectives.tokens.models import head_of
 from ..serving.turns import NEXT
 from .architectures import choose
-from .language import LAYER, head_of_model
+from .language import LAYER
 
 ROWS = 16  # to measure by: half of the layers, and the head, see each once for each layer
 
@@ -43,7 +44,7 @@ def losses_without(model: Any, batches: Sequence[Mapping[str, Tensor]]) -> list[
 def _losses(model: Any, batch: Mapping[str, Tensor]) -> list[tuple[float, float]]:
     """Return (nats, tokens) of a batch without each of the layers: those before it are computed once, for all."""
     layers = [model.get_submodule(LAYER.format(n).rstrip(".")) for n in range(model.config.num_hidden_layers)]
-    head, found = head_of_model(model), []
+    head, found = head_of(model), []
     given = _given(model, layers, batch)
     for skipped, (state, _) in enumerate(given):
         for layer, (_, beside) in zip(layers[skipped + 1 :], given[skipped + 1 :]):

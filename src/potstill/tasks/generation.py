@@ -21,7 +21,7 @@ from . import cells
 ROLES: Final = ("messages", "prompt", "completion", "text", "group")
 LISTS: Final = ("messages", "prompt", "completion")  # roles whose cell may be a list of turns, in a table as JSON
 METRICS: Final = ("BitsPerByte", "Perplexity", "TokenAccuracy")  # the first is the main one
-ANSWERED: Final = "answer"  # gold of a row that holds one: the answer itself stands in its fields, for nothing is asked without it
+ANSWERED: Final[tuple[str, ...]] = ()  # gold of a row that holds an answer: it has no label, and the answer itself stands in its fields
 
 
 @final

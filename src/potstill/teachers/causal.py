@@ -192,6 +192,23 @@ class CausalTeacher:
         there = torch.from_numpy(arrays[NEXT] != IGNORED).to(self._device)
         return [states[i][there[i]] for i in range(len(batch))]
 
+    @torch.no_grad()
+    def ticks(self, rows: Sequence[Mapping[str, Any]], tokens: int) -> Iterator[None]:
+        """Yield each time all ``rows``, one batch, have got another of ``tokens`` tokens, the likeliest, ended or not: for whoever measures time."""
+        asked = [self.turns.question(row)[-max(1, self.max_length - tokens) :] for row in rows]
+        length = max(1, *map(len, asked))
+        ids, mask = (torch.full((len(rows), length), fill, device=self._device) for fill in (self.turns.pad, 0))
+        for line, own in enumerate(asked):
+            ids[line, length - len(own) :], mask[line, length - len(own) :] = torch.from_numpy(own), 1
+        mask[:, -1], cache = 1, None  # something must foretell the first token
+        for _ in range(tokens):
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
+                out = self._model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache, ids = out.past_key_values, out.logits[:, -1].argmax(dim=1, keepdim=True)
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+            yield
+
     # ------------------------------------------------------------------------------------------------------- the model
     @cached_property
     def _model(self) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..contracts import Teacher
+from ..lookup import load
 from ..records import Answered, Example, Field, Head, Want
 from .build import opened
 
@@ -34,7 +35,9 @@ class TimedTeacher:
         return out
 
 
-def open_timed(spec: Mapping[str, Any]) -> TimedTeacher:
-    """Open {"labels", "head" (its kind), "threads", and what :func:`build.opened` reads}."""
+def open_timed(spec: Mapping[str, Any]) -> Any:
+    """Open {"labels", "head" (its kind), "threads", and what :func:`build.opened` reads}: something with ``predict(rows, batch_size)``."""
     head = Head(spec.get("head", "classes"), tuple(spec["labels"]))
+    if head.kind == "tokens":
+        return load("potstill.measuring.openers:Generating")(opened(spec, head, threads=spec["threads"]).ticks)  # type: ignore[attr-defined]
     return TimedTeacher(opened(spec, head, threads=spec["threads"]), head.want)
