@@ -47,7 +47,8 @@ class Predictor:
         """Open the artifact in ``folder``. Raises :class:`BundleError` for what is missing, damaged or from a newer version."""
         described = describe(folder)
         if described["head"].get("kind") == "tokens":
-            raise BundleError("this is a language model: it has no labels", place=str(folder), remedy="open it by potstill.serving.generator:Generator")
+            remedy = "answer from it with `potstill predict`, or open it by potstill.serving.generator:Generator; it is not served yet"
+            raise BundleError("this is a language model: it has no labels", place=str(folder), remedy=remedy)
         labels, spec = tuple(described["head"]["labels"]), described["preprocess"]
         preprocess = build(spec, folder)
         model = folder / described["model"]
