@@ -46,7 +46,7 @@ ADMIN = {"authorization": "Bearer benchmark"}
 class Size:
     """How long each part takes."""
 
-    seconds: float = 6.0  # of one rate
+    seconds: float = 4.0  # of one rate
     rounds: int = 3
     singles: int = 1000
     overload_s: float = 60.0
@@ -252,7 +252,7 @@ def highest_rate(bench: Bench, arm: str) -> dict[str, Any]:
             return not tried[-1]["failed"] and (sent.p(99) or 1e9) <= LIMIT_MS
 
         tried: list[dict[str, Any]] = []
-        low, high = 0.0, 25.0
+        low, high = 0.0, 100.0
         while high < 20_000 and holds(high):
             low, high = high, 2 * high
         while high - low > 0.04 * high and high > 1:
