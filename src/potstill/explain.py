@@ -155,9 +155,17 @@ def _predictions(run: Path) -> dict[str, Table]:
         raise UserError("this run has no predictions", place=str(run), remedy="run it again: it goes on where it stopped")
     tables = {}
     for path in paths:
-        columns = read(path, columns=["id", "gold", "label", "score"]).to_pydict()
-        tables[path.stem] = Table(columns["id"], columns["gold"], columns["label"], columns["score"])
+        labeled = "label" in lookup.load("pyarrow.parquet:read_schema")(path).names
+        columns = read(path, columns=["id", "gold", "label", "score"] if labeled else ["id", "nats", "tokens"]).to_pydict()
+        tables[path.stem] = Table(columns["id"], columns["gold"], columns["label"], columns["score"]) if labeled else _measures(columns)
     return tables
+
+
+def _measures(columns: Mapping[str, list[Any]]) -> Table:
+    """Return what was measured of texts in the place of labels: nats a token, and the probability of a token that this is; no row is right or wrong."""
+    means = [nats / tokens if tokens else math.nan for nats, tokens in zip(columns["nats"], columns["tokens"])]
+    said = [None if math.isnan(mean) else f"{mean:.3f} nats a token" for mean in means]
+    return Table(columns["id"], [None] * len(said), said, [math.exp(-mean) for mean in means])
 
 
 def _said(name: str, table: Table, id: str) -> dict[str, Any] | None:

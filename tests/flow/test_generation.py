@@ -14,7 +14,9 @@ import pytest
 
 import potstill
 from potstill.bundle.verify import verify
+from potstill.errors import UserError
 from potstill.evaluation.generation import MEASURES
+from potstill.explain import diff, why
 from potstill.runlog import RunLog
 from potstill.serving.generator import Generator
 from tests.small import jsonl
@@ -88,6 +90,15 @@ def test_what_ships_is_sound_and_writes_without_torch(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(lines) == 5
     assert all(line["completion"] for line in lines)
+
+
+def test_a_row_is_found_again_with_what_everyone_measured(finished):
+    folder, _, _, _ = finished
+    told = why(folder / "run", "test.jsonl:1")
+    assert {answer["who"] for answer in told["answers"]} >= {"teacher", "half", "half.control", "floor"}
+    assert all("nats a token" in answer["label"] and answer["right"] is None for answer in told["answers"])
+    with pytest.raises(UserError, match="no test rows with gold labels"):
+        diff(folder / "run", folder / "run")
 
 
 def test_the_page_tells_of_texts_and_not_of_labels(finished):
