@@ -19,6 +19,7 @@ import numpy as np
 Row = Mapping[str, str]
 SMOOTH = 0.1  # the weight of the last call in the running mean of seconds a row
 AT_ONCE_S = 0.005  # a call this short may run in the event loop's own thread: to hand it to another and back takes a good part of it
+SLICE_S = 0.05  # such calls may hold the loop together for as long as it had for all else, at most this
 
 
 class Runs(Protocol):
@@ -74,8 +75,9 @@ class Job:
 class Scheduler:
     """``workers`` threads' worth of calls at a time. See :class:`Settings` for the bounds.
 
-    ``alone``: there is one core for all of this, so that short calls gain nothing from a thread of their own. They run one by one, and
-    between two of them the loop reads what has come in: who comes too late is told so as ever.
+    ``alone``: there is one core for all of this, so that short calls gain nothing from a thread of their own. They run in slices, between
+    which the loop reads what has come in, and tells who comes too late so. Each side gets as long as the other took: to refuse thousands
+    must not starve those who were let in.
     """
 
     workers: int
@@ -84,11 +86,14 @@ class Scheduler:
     alone: bool = False
     waiting: deque[Job] = field(default_factory=deque)
     calls: int = 0  # that run
+    due: deque[Callable[[], None]] = field(default_factory=deque)  # short calls, for the next slice
+    rested: float = 0.0  # when the last slice ended
     busy: int = 0  # threads
     waiting_rows: int = 0
     running_rows: int = 0
     row_seconds: dict[int, float] = field(default_factory=dict)  # by the model's id, a running mean
     clock: Callable[[], float] = time.monotonic
+    slicing: bool = False
 
     def __post_init__(self) -> None:
         self.pool = ThreadPoolExecutor(self.workers, thread_name_prefix="infer")
@@ -176,9 +181,25 @@ class Scheduler:
             self._start()
 
         if self.alone and rows * self._pace(jobs[0].model) <= AT_ONCE_S:
-            loop.call_soon(lambda: done(_here(jobs, loop.create_future())))
+            self.due.append(lambda: done(_here(jobs, loop.create_future())))
+            if len(self.due) == 1 and not self.slicing:
+                loop.call_soon(self._slice)
         else:
             loop.run_in_executor(self.pool, _work, jobs).add_done_callback(done)
+
+    def _slice(self) -> None:
+        """Make short calls, one after the other, for as long as the loop had for all else."""
+        began, self.slicing = self.clock(), True
+        until = began + min(max(AT_ONCE_S, began - self.rested), SLICE_S)
+        try:
+            while self.due:
+                self.due.popleft()()  # which lets the next that waits be due
+                if self.clock() >= until:
+                    break
+        finally:
+            self.slicing, self.rested = False, self.clock()
+        if self.due:
+            asyncio.get_running_loop().call_soon(self._slice)
 
     def _settle(self, jobs: list[Job], finished: asyncio.Future[Any], began: float) -> None:
         error = asyncio.CancelledError() if finished.cancelled() else finished.exception()
