@@ -10,11 +10,13 @@ MUTANTS = [
     Mutant(
         33,
         "teachers/loading.py",
-        "return model.eval().requires_grad_(False)",
-        "return model.train().requires_grad_(False)",
+        "return model.eval().requires_grad_(False), info, own",
+        "return model.train().requires_grad_(False), info, own",
         f"{TESTS}33_teacher_in_train_mode",
     ),
-    Mutant(33, "teachers/loading.py", "return model.eval().requires_grad_(False)", "return model.eval()", f"{TESTS}33_teacher_in_train_mode"),
+    Mutant(
+        33, "teachers/loading.py", "return model.eval().requires_grad_(False), info, own", "return model.eval(), info, own", f"{TESTS}33_teacher_in_train_mode"
+    ),
     Mutant(35, "teachers/model.py", "(output.logits.float())[:, self._columns]", "(output.logits.float())", f"{TESTS}35_label_order_of_the_teacher"),
     Mutant(
         35,

@@ -10,8 +10,8 @@ MUTANTS = [
     Mutant(
         56,
         "measuring/openers.py",
-        'Path(spec["folder"])',
-        'Path(spec["folder"]).parents[1] / "trained" / "artifact"',
+        'Predictor").open(Path(spec["folder"])',
+        'Predictor").open(Path(spec["folder"]).parents[1] / "trained" / "artifact"',
         f"{TESTS}what_is_measured_is_the_artifact_that_ships",
     ),
 ]
