@@ -14,6 +14,7 @@ import pytest
 
 import potstill
 from potstill.bundle.verify import verify
+from potstill.cli.tables import standings
 from potstill.errors import UserError
 from potstill.evaluation.generation import MEASURES
 from potstill.explain import diff, why
@@ -99,6 +100,13 @@ def test_a_row_is_found_again_with_what_everyone_measured(finished):
     assert all("nats a token" in answer["label"] and answer["right"] is None for answer in told["answers"])
     with pytest.raises(UserError, match="no test rows with gold labels"):
         diff(folder / "run", folder / "run")
+
+
+def test_the_table_counts_tokens(finished):
+    _, run, _, _ = finished
+    head = standings(run.report).splitlines()[0]
+    assert "tokens/s" in head
+    assert "texts/s" not in head
 
 
 def test_the_page_tells_of_texts_and_not_of_labels(finished):

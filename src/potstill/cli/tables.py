@@ -42,6 +42,9 @@ def result(run: Any, *, as_json: bool, quiet: bool, until: str | None, command: 
 
 
 # ------------------------------------------------------------------------------------------------------ a run's report
+WRITTEN = {"texts/s": "tokens/s", "p95 ms": "first token, p95 ms"}  # what is measured of texts that are written
+
+
 def verdict(report: Mapping[str, Any]) -> str:
     """Return the verdict, its reasons and the advice."""
     found = report.get("verdict") or {}
@@ -70,7 +73,8 @@ def standings(report: Mapping[str, Any]) -> str:
         if control := student.get("control"):
             rows.append(_row(f"  control of {student['name']}", "", control, metric))
     rows += [_row(f"floor: {base['name']}", "", base, metric) for base in report.get("baselines") or ()]
-    return grid(rows)
+    written = WRITTEN if report.get("task") == "text-generation" else {}
+    return grid([{written.get(head, head): cell for head, cell in row.items()} for row in rows])
 
 
 def baseline(found: Mapping[str, Any]) -> str:
