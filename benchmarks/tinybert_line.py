@@ -1,6 +1,7 @@
 """The TinyBERT line: SmolLM2-135M, fine-tuned, into students of at most 13.3 % of its parameters, on several sets, over seeds.
 
     python benchmarks/tinybert_line.py sst2 trec subj cr --from DIR       # DIR holds sst2/ and sent_conv/
+    python benchmarks/tinybert_line.py icd                                # packaged data: ICD-10-CM's chapters
     python benchmarks/tinybert_line.py sst2 --from DIR --arms ngram --arm 'small={kind: transformer, from: teacher, layers: 4}'
     python benchmarks/tinybert_line.py trec --from DIR --tiny             # a few hundred rows, two layers, one seed: does it run?
 
@@ -25,6 +26,7 @@ import pyarrow.parquet as parquet
 import yaml
 
 import classify
+from potstill import quickstart, rng
 from potstill.evaluation.statistics import tango
 
 HERE = Path(__file__).parent
@@ -76,17 +78,24 @@ def labelled(file: str, pool: str = "") -> Callable[[Path], Rows]:
     return split
 
 
+def icd(_: Path | None) -> Rows:
+    """Return the quickstart's rows, whose diseases differ between the parts; of the test rows 2,000, drawn by their texts."""
+    rows = quickstart.texts(next((quickstart.package_folder("simple_icd_10_cm") / "data").glob("*tabular*.xml")))
+    parts = {part: sorted(found, key=lambda row: rng.integer(0, "tinybert", row["text"])) for part, found in quickstart.splits(rows).items()}
+    return {**parts, "test": parts["test"][:2000]}
+
+
 def halved(parts: Rows, gold: int) -> Rows:
     """Return the parts with ``gold`` labelled rows for training, 500 for validation, and the rest as a pool: its labels are thrown away."""
     rows = list(parts["train"])
     random.Random(0).shuffle(rows)
     validation = parts.get("validation") or [rows.pop() for _ in range(500)]
-    pool = [{"text": row["text"]} for row in rows[gold:]]
-    return {"train": rows[:gold], "validation": validation[:500], "test": parts["test"], "unlabeled": pool + parts.get("unlabeled", [])}
+    pool = [{field: row[field] for field in row if field != "label"} for row in rows[gold:]]
+    return {**parts, "train": rows[:gold], "validation": validation[:500], "unlabeled": pool + parts.get("unlabeled", [])}
 
 
 # name -> reader, epochs of fine-tuning (assumed)
-SETS: Mapping[str, tuple[Callable[[Path], Rows], int]] = {
+SETS: Mapping[str, tuple[Callable[..., Rows], int]] = {
     "sst2": (sst2, 3),
     "trec": (trec, 4),
     "subj": (labelled("subj.all"), 3),
@@ -94,6 +103,7 @@ SETS: Mapping[str, tuple[Callable[[Path], Rows], int]] = {
     "cr": (labelled("custrev.all"), 4),
     "cr-mr": (labelled("custrev.all", pool="rt-polarity.all"), 4),  # the same rows; MR's sentences are its pool
     "mpqa": (labelled("mpqa.all"), 4),
+    "icd": (icd, 4),
 }
 
 
@@ -108,6 +118,8 @@ def teacher() -> Path:
 def recipe(name: str, parts: Rows, epochs: int, arms: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     model = teacher() if not options.tiny else shrunk(HERE / "work" / "tinybert" / "two-layers")
     data: dict[str, Any] = {part: f"{part}.jsonl" for part in parts} | {"limit": {"unlabeled": options.pool}}
+    if "category" in parts["train"][0]:
+        data["columns"] = {"group": "category"}
     return {
         "task": "text-classification", "name": f"tinybert-{name}", "data": data,
         "teacher": {
@@ -191,7 +203,7 @@ def figures(report: dict[str, Any], unquantized: dict[str, Any], gains: Mapping[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", choices=SETS, nargs="+")
-    parser.add_argument("--from", dest="source", type=Path, required=True)
+    parser.add_argument("--from", dest="source", type=Path, help="the folder of the user's own copies; not needed for icd")
     parser.add_argument("--arms", default=",".join(ARMS), help="which of the arms, by comma")
     parser.add_argument("--arm", action="append", default=[], metavar="NAME={...}", help="one more student, as in a recipe")
     parser.add_argument("--gold", type=int, default=2000, help="labelled rows for training; the rest of the training rows are a pool without labels")
@@ -201,6 +213,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=None, help="of fine-tuning; the usual one unless given")
     parser.add_argument("--tiny", action="store_true", help="try it: a few hundred rows, two layers, one seed")
     options = parser.parse_args()
+    if options.source is None and set(options.sets) != {"icd"}:
+        parser.error("--from DIR: the folder that holds sst2/ and sent_conv/")
     arms = {name: ARMS[name] for name in options.arms.split(",") if name}
     for given in options.arm:
         name, _, student = given.partition("=")
