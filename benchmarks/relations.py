@@ -55,12 +55,12 @@ def measure(texts: list[str], folder: Path, layers: int, pairs: int, names: tupl
     taught, wants = _answers(texts, folder, layers, names)
     arms = {name: _arm(taught, name, folder, layers, precision) for name in names}
     spent: dict[str, list[float]] = {name: [] for name in names}
-    batches = next(iter(arms.values()))._batches(0)
+    batches = next(iter(arms.values())).batches(0)
     for number in range(pairs + 4):  # the first four are for warming up
         batch = next(batches)
         for name in names if number % 2 else reversed(names):
             began = time.process_time()
-            arms[name]._step(batch)
+            arms[name].step(batch)
             if number >= 4:
                 spent[name].append(time.process_time() - began)
     plain, more = (spent[name] for name in names)
@@ -118,25 +118,15 @@ def _arm(taught: Any, name: str, folder: Path, layers: int, precision: str) -> A
     import copy
 
     import numpy as np
-    import torch
-    from accelerate import Accelerator
 
-    from potstill.contracts import silent
     from potstill.evaluation.statistics import Score
-    from potstill.runlog import RunLog
     from potstill.training import loop
-    from potstill.training.learner import Learner
     from potstill.training.records import LoopSpec, TrainingRows
 
-    student = copy.deepcopy(taught.student)
-    accelerator = Accelerator(cpu=True)
-    learner = Learner(student, _terms(name, layers), precision)
-    optimizer = torch.optim.AdamW(loop._groups(learner, 0.01), lr=1e-5, fused=True)
-    wrapped, stepper = accelerator.prepare(learner, optimizer)
     rows = TrainingRows(taught.items, np.full(len(taught.items), -1), taught.arrays)
-    spec = LoopSpec(steps=10_000, batch_size=32, learning_rate=1e-5, threads=1)
-    learner.train()
-    return loop._Run(student, rows, spec, lambda trained: Score(0.0), folder, silent, RunLog(), accelerator, learner, wrapped, optimizer, stepper)
+    spec = LoopSpec(steps=10_000, batch_size=32, learning_rate=1e-5, threads=1, precision=precision)
+    student = copy.deepcopy(taught.student)
+    return loop.begin(student, rows, terms=_terms(name, layers), spec=spec, evaluate=lambda trained: Score(0.0), scratch=folder)
 
 
 if __name__ == "__main__":

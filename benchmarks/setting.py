@@ -10,11 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
-from accelerate import Accelerator
 
 from potstill import quickstart
-from potstill.contracts import silent
 from potstill.evaluation.statistics import Score
 from potstill.labels.account import Account
 from potstill.labels.ask import ask
@@ -22,13 +19,11 @@ from potstill.labels.store import LabelStore
 from potstill.objectives.build import LOGPROBS, Term, build
 from potstill.recipe.students import TransformerStudent as Spec
 from potstill.records import Example, Head, Want
-from potstill.runlog import RunLog
 from potstill.students.transformer import TransformerStudent, cut
 from potstill.students.transformer import build as build_student
 from potstill.students.vocabulary import trim
 from potstill.teachers import build as build_teacher
 from potstill.training import loop
-from potstill.training.learner import Learner
 from potstill.training.records import LoopSpec, TrainingRows
 
 HEAD = Head("classes", ("0", "1"))
@@ -99,19 +94,14 @@ def terms(student: TransformerStudent, objectives: Sequence[Mapping[str, Any]]) 
 
 
 def ready(setting: Setting, student: TransformerStudent, objectives: Sequence[Mapping[str, Any]], *, precision: str = "fp32", batch_size: int = 32) -> Any:
-    """Return the loop at work on a copy of ``student``: its ``_batches(0)`` are those of all epochs, ``_step(batch)`` takes a step."""
+    """Return the loop at work on a copy of ``student``: its ``batches(0)`` are those of all epochs, ``step(batch)`` takes a step."""
     own = copy.deepcopy(student)
     made = terms(own, objectives)
     wants = frozenset(want for term in made for want in term.needs)
     items = own.preprocess.encode([row.fields for row in setting.rows])
     rows = TrainingRows(items, np.full(len(items), -1), setting.told(wants))
-    accelerator = Accelerator(cpu=True)
-    learner = Learner(own, made, precision)
-    optimizer = torch.optim.AdamW(loop._groups(learner, 0.01), lr=RATE, fused=True)
-    wrapped, stepper = accelerator.prepare(learner, optimizer)
-    spec = LoopSpec(steps=STEPS, batch_size=batch_size, learning_rate=RATE, threads=1)
-    learner.train()
-    return loop._Run(own, rows, spec, lambda trained: Score(0.0), setting.folder, silent, RunLog(), accelerator, learner, wrapped, optimizer, stepper)
+    spec = LoopSpec(steps=STEPS, batch_size=batch_size, learning_rate=RATE, threads=1, precision=precision)
+    return loop.begin(own, rows, terms=made, spec=spec, evaluate=lambda trained: Score(0.0), scratch=setting.folder)
 
 
 def teacher_items(setting: Setting) -> tuple[Sequence[Mapping[str, np.ndarray]], Callable[[Sequence[Mapping[str, np.ndarray]]], dict[str, np.ndarray]]]:

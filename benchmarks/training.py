@@ -85,7 +85,7 @@ def apart(run: Any, asked: Callable[[np.ndarray], tuple[list[Part], float]], bat
     found = []
     for batch in batches:
         losses = []
-        for parts in (run._parts(batch)[0], asked(batch)[0]):
+        for parts in (run.parts(batch)[0], asked(batch)[0]):
             losses.append(float((run.learner(parts[0]).double() / run.learner.counts(parts[0]) * run.weights).sum()))
         found.append(abs(losses[0] - losses[1]))
     run.learner.train()
@@ -93,7 +93,7 @@ def apart(run: Any, asked: Callable[[np.ndarray], tuple[list[Part], float]], bat
 
 
 def forward(run: Any, batch: np.ndarray) -> Callable[[int], object]:
-    inputs = run._parts(batch)[0][0].inputs
+    inputs = run.parts(batch)[0][0].inputs
 
     @torch.inference_mode()
     def go(_: int) -> None:
@@ -115,7 +115,7 @@ def _stored(setting: Setting, name: str, title: str, pairs: int) -> dict[str, An
     exact(setting, from_store)
     difference = apart(from_store, online(setting, asking, stored=True), batches[:8])
     assert difference <= 1e-6, difference
-    teacher = asking._parts = online(setting, asking)
+    teacher = asking.parts = online(setting, asking)
     spent = alternate({"online": _steps(asking, batches), "store": _steps(from_store, batches)}, pairs)
     both = alternate({"teacher": lambda k: teacher(batches[0]), "student": forward(ready(setting, student, LOGITS), batches[0])}, 8)
     over = {"forward": ratio(both["teacher"], both["student"])["value"], "parameters": setting.parameters / student.parameters}
@@ -128,7 +128,7 @@ def _stored(setting: Setting, name: str, title: str, pairs: int) -> dict[str, An
 
 
 def _steps(run: Any, batches: Sequence[np.ndarray]) -> Callable[[int], object]:
-    return lambda turn: run._step(batches[turn % len(batches)])
+    return lambda turn: run.step(batches[turn % len(batches)])
 
 
 def _said(line: dict[str, Any]) -> dict[str, Any]:
@@ -176,11 +176,11 @@ def padding(setting: Setting, pairs: int) -> dict[str, Any]:
 def _padded(setting: Setting, name: str, pairs: int) -> dict[str, Any]:
     ours = ready(setting, setting.student(name, trimmed=name != "half"), LOGITS)
     plain = _bare(setting, name, ours, MAX_LENGTH)
-    random, epochs, count = np.random.default_rng(0), ours._batches(0), -(-len(setting.rows) // 32)
+    random, epochs, count = np.random.default_rng(0), ours.batches(0), -(-len(setting.rows) // 32)
 
     def bucketed(_: int) -> None:
         for _ in range(count):
-            ours._step(next(epochs))
+            ours.step(next(epochs))
 
     def fixed(_: int) -> None:
         order = random.permutation(len(setting.rows))
@@ -205,7 +205,7 @@ def _over_bare(setting: Setting, name: str, pairs: int) -> dict[str, Any]:
 
 def _batches(run: Any) -> list[np.ndarray]:
     """Return the first epoch's batches that are full."""
-    epoch = run._batches(0)
+    epoch = run.batches(0)
     return [batch for batch in (next(epoch) for _ in range(-(-len(run.rows) // 32))) if len(batch) == 32]
 
 

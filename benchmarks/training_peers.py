@@ -55,13 +55,13 @@ class Turns:
     began: float | None = None
 
     def __post_init__(self) -> None:
-        self.batches = self.run._batches(0)
+        self.batches = self.run.batches(0)
 
     def begin(self) -> None:
         """Take our turn, then start their clock."""
         began = time.process_time()
         for _ in range(self.count):
-            self.run._step(next(self.batches))
+            self.run.step(next(self.batches))
         self.ours.append(time.process_time() - began)
         self.began = time.process_time()
 

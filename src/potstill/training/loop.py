@@ -28,7 +28,7 @@ from .batches import bucketed
 from .learner import Learner, check, gather, predict
 from .records import History, LoopSpec, TrainingRows
 
-__all__ = ["predict", "train"]
+__all__ = ["Run", "begin", "predict", "train"]
 
 Judge = Callable[[LoopStudent], Score]
 
@@ -58,23 +58,40 @@ def train(
     one to bit-equal weights. The global torch generator and the number of threads are put back as they were. Raises
     :class:`UserError` where rows lack what a term needs, or where the loss is no number.
     """
-    way = WAYS[student.head.kind]
-    way.check(student, rows, terms, spec)
-    began, arithmetic, home = time.perf_counter(), precision.resolve(spec.precision), next(student.module.parameters()).device
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())  # autocast is the learner's: accelerate fixes its own for the whole process
+    began, accelerator, home = time.perf_counter(), _accelerator(), next(student.module.parameters()).device
     with _own_torch(spec, accelerator):
-        learner = way.learner(student, terms, arithmetic.name)
-        optimizer = OPTIMIZERS[spec.optimizer](learner, spec)
-        wrapped, stepper = accelerator.prepare(learner, optimizer)
-        run = _Run(student, rows, spec, evaluate, scratch, progress, log or RunLog(), accelerator, way, learner, wrapped, optimizer, stepper)
-        run.history.precision = arithmetic.name
+        run = begin(student, rows, terms=terms, spec=spec, evaluate=evaluate, scratch=scratch, progress=progress, log=log, accelerator=accelerator)
         run.until_done(began)
     student.module.to(home).eval()
     return run.history
 
 
+def begin(
+    student: LoopStudent, rows: TrainingRows, *, terms: Sequence[Term], spec: LoopSpec, evaluate: Judge, scratch: Path,
+    progress: Progress = silent, log: RunLog | None = None, accelerator: Accelerator | None = None,
+) -> Run:  # fmt: skip
+    """Return a training in train mode that has taken no step: :func:`train` takes them all, and who measures takes them one by one.
+
+    Torch's generator and threads are the caller's. Raises :class:`UserError` where rows lack what a term needs.
+    """
+    way, accelerator = WAYS[student.head.kind], accelerator or _accelerator()
+    way.check(student, rows, terms, spec)
+    arithmetic = precision.resolve(spec.precision)
+    learner = way.learner(student, terms, arithmetic.name)
+    optimizer = OPTIMIZERS[spec.optimizer](learner, spec)
+    wrapped, stepper = accelerator.prepare(learner, optimizer)
+    run = Run(student, rows, spec, evaluate, scratch, progress, log or RunLog(), accelerator, way, learner, wrapped, optimizer, stepper)
+    run.history.precision = arithmetic.name
+    learner.train()
+    return run
+
+
+def _accelerator() -> Accelerator:
+    return Accelerator(cpu=not torch.cuda.is_available())  # autocast is the learner's: accelerate fixes its own for the whole process
+
+
 @dataclass
-class _Run:
+class Run:
     """One training at work: where it stands, and what it needs to take a step."""
 
     student: LoopStudent
@@ -106,10 +123,10 @@ class _Run:
         self._resume()
         before, looks = self.history.seconds, self.spec.looks
         self.learner.train()
-        for batch in self._batches(self.history.steps):
+        for batch in self.batches(self.history.steps):
             if self.history.steps >= self.spec.steps or self.history.stopped_early:
                 break
-            self._step(batch)
+            self.step(batch)
             self.history.steps += 1
             if self.history.steps in looks:
                 self._look(before + time.perf_counter() - began)
@@ -119,16 +136,16 @@ class _Run:
         checkpoint.put(self.student.module, self.kept)
 
     # ------------------------------------------------------------------------------------------------------ one step
-    def _batches(self, start: int) -> Iterator[np.ndarray]:
+    def batches(self, start: int) -> Iterator[np.ndarray]:
         """Every epoch's batches from step ``start`` on: what comes is a function of the seed and the step alone."""
         epoch, skip = divmod(start, -(-len(self.rows) // self.spec.batch_size))
         while True:
             yield from bucketed(self.lengths, self.spec.batch_size, seed=self.spec.seed, epoch=epoch)[skip:]
             epoch, skip = epoch + 1, 0
 
-    def _step(self, batch: np.ndarray) -> None:
+    def step(self, batch: np.ndarray) -> None:
         ranks, device = self.accelerator.num_processes, self.accelerator.device
-        parts, share = self._parts(batch)
+        parts, share = self.parts(batch)
         # Counted over the whole step, all micro-batches and processes: dividing each part by its own count would weigh short parts more.
         counts = share * torch.stack([self.learner.counts(part) for part in parts]).sum(dim=0)
         counts = self.accelerator.reduce(counts.to(device), "sum") if ranks > 1 else counts.to(device)
@@ -145,7 +162,7 @@ class _Run:
         self.stepper.step()
         self.stepper.zero_grad()
 
-    def _parts(self, batch: np.ndarray) -> tuple[list[Any], float]:
+    def parts(self, batch: np.ndarray) -> tuple[list[Any], float]:
         """Return this process's micro-batches and their share in the loss: 1, or 0 for a process without rows, which has a stand-in."""
         mine = batch[self.accelerator.process_index :: self.accelerator.num_processes]
         rows = mine if len(mine) else batch[:1]  # a process that sat out would leave the others waiting for its gradients
