@@ -38,7 +38,7 @@ def _home(place, monkeypatch):
 def finished(place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POTSTILL_HOME", str(place / "home"))
-        for name, few in (("ENOUGH", 8), ("CALLS", 1)):  # nobody looks at speed here
+        for name, few in (("ENOUGH", 8), ("CALLS", 1), ("ROUNDS", 2)):  # nobody looks at speed here
             patch.setattr(f"potstill.measuring.generation.{name}", few)
         recipe = job(place / "job", recipe=JUDGED, steps=120, train=120)
         return recipe, potstill.distill(recipe, output=place / "run")

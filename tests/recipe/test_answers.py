@@ -52,7 +52,7 @@ def test_a_bare_name_is_a_metric_with_its_defaults_and_all_of_it_is_written_down
         ({"generation": {"metrics": ["rouge_l"], "rows": 0}}, "generation.rows", "0 must be at least 1", ""),
         ({"generation": {"metrics": ["exact"]}}, "generation.metrics[0].kind", "'exact' is not known here", "did you mean 'exact_match'?"),
         ({"generation": {"metrics": ["choice"]}}, "data.columns", "needs the options of each row", "columns: {options: choices}"),
-        ({"generation": {"metrics": ["callable"]}}, "generation.metrics[0].function", "'function' is missing", "function: my_module:grade"),
+        ({"generation": {"metrics": [{"kind": "callable", "version": 1}]}}, "generation.metrics[0].function", "'function' is missing", "function: my_module:grade"),
         ({"generation": {"metrics": [{"kind": "exact_match", "extract": "("}]}}, "generation.metrics[0].extract", "no regular expression", "single quotes"),
         ({"generation": {"metrics": ["rouge_l", "rouge_l"]}}, "generation.metrics[1]", "two metrics of kind 'rouge_l'", "keep one"),
         ({"generation": {"max_new_tokens": 5}}, "generation", "nothing is written without a metric", "metrics: [exact_match]"),
