@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "potstill"
-WORDS = {"errors", "records", "contracts", "storage", "cache", "instructions", "lookup", "redact", "rng", "runlog"}
+WORDS = {"errors", "functions", "records", "contracts", "storage", "cache", "instructions", "lookup", "redact", "rng", "runlog"}
 MATHS = {"objectives", "evaluation.metrics", "evaluation.generation", "evaluation.statistics", "training.schedules"}
 ARROWS = {  # from a stage's folder to a module of another: each of them argued for in ARCHITECTURE.md
     "training": {"students", "objectives", "serving.turns"},
     "students": {"serving.preprocess", "serving.hashing", "serving.turns", "serving.conversation"},
-    "teachers": {"serving.preprocess", "serving.turns", "serving.predictor", "students.attention"},
+    "teachers": {"serving.preprocess", "serving.turns", "serving.completions", "serving.predictor", "students.attention"},
     "export": {"serving.predictor", "serving.preprocess", "serving.generator", "students.protocol"},
     "evaluation": {"serving.predictor"},
     "measuring": {"serving.predictor", "engines"},

@@ -65,14 +65,36 @@ def teacher(folder: Path, *, steps: int = 400, learning_rate: float = 5e-3) -> P
     return folder
 
 
-def job(folder: Path, *, train: int = 200, judged: int = 80, recipe: str = RECIPE) -> Path:
-    """Write data, teacher and recipe into ``folder``; return the recipe's path."""
+GRADES = """
+def grade(row, answer):
+    return len(set(row["completion"].split()) & set(answer.split())) / 6
+"""
+JUDGED = (  # the same job, whose answers are written and graded, too; its data: of three options each
+    RECIPE.replace("near_duplicates: 0}", "near_duplicates: 0, columns: {options: options}}")
+    + "generation: {metrics: [choice, rouge_l, exact_match, {kind: callable, function: grades:grade, version: 1}], max_new_tokens: 12, rows: 60}\n"
+)
+
+
+def with_options(found: list[dict[str, str]], seed: int) -> list[dict[str, object]]:
+    """Return rows with three options each: the answer, its words in another order, and words that no chain has."""
+    rng = np.random.default_rng(seed)
+    made: list[dict[str, object]] = []
+    for row in found:
+        words = row["completion"].split()
+        options = [" ".join(words), " ".join(words[::-1]), " ".join(tiny.WORDS[24:29])]
+        made.append({**row, "options": [options[at] for at in rng.permutation(3)] if words != words[::-1] else [options[0], options[2]]})
+    return made
+
+
+def job(folder: Path, *, train: int = 200, judged: int = 80, recipe: str = RECIPE, steps: int = 400) -> Path:
+    """Write data, teacher and recipe into ``folder``, and a module that grades; return the recipe's path."""
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        teacher(folder / "teacher")
+        teacher(folder / "teacher", steps=steps)
     for seed, (name, count) in enumerate((("train", train), ("validation", judged), ("calibration", 40), ("test", judged))):
-        jsonl(folder / f"{name}.jsonl", rows(count, seed))
+        jsonl(folder / f"{name}.jsonl", with_options(rows(count, seed), seed) if recipe == JUDGED else rows(count, seed))
+    (folder / "grades.py").write_text(GRADES, "utf-8")
     path = folder / "recipe.yaml"
     path.write_text(recipe, "utf-8")
     return path

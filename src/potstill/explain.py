@@ -19,6 +19,8 @@ from .errors import TeacherError, UserError
 
 SPLITS = ("test", "train", "validation", "calibration", "unlabeled")
 SHORTEST = 4  # characters of an id that may stand for the whole
+READ = ("id", "gold", "label", "score", "nats", "tokens", "answer", "exact_match", "choice")  # of a table of predictions, those that are there
+GRADED = ("exact_match", "choice")  # grades that make an answer right or wrong, the first that there is
 ALPHA = 0.025  # each bound's, so that intervals are two-sided 95 %
 
 
@@ -135,12 +137,13 @@ def _keys(run: Path, row: Mapping[str, Any]) -> list[dict[str, str]]:
 # ------------------------------------------------------------------------------------------------------- predictions
 @dataclass(frozen=True)
 class Table:
-    """One subject's predictions on the test rows."""
+    """One subject's predictions on the test rows. ``right``: as ``metric`` counts it, None where that can't be told."""
 
     ids: list[str]
-    gold: list[Any]
     label: list[Any]
     score: list[Any]
+    right: list[bool | None]
+    metric: str = "accuracy"
 
     def at(self, id: str) -> int | None:
         return self.ids.index(id) if id in self.ids else None
@@ -155,26 +158,36 @@ def _predictions(run: Path) -> dict[str, Table]:
         raise UserError("this run has no predictions", place=str(run), remedy="run it again: it goes on where it stopped")
     tables = {}
     for path in paths:
-        labeled = "label" in lookup.load("pyarrow.parquet:read_schema")(path).names
-        columns = read(path, columns=["id", "gold", "label", "score"] if labeled else ["id", "nats", "tokens"]).to_pydict()
-        tables[path.stem] = Table(columns["id"], columns["gold"], columns["label"], columns["score"]) if labeled else _measures(columns)
+        there = set(lookup.load("pyarrow.parquet:read_schema")(path).names)
+        columns = read(path, columns=[name for name in READ if name in there]).to_pydict()
+        tables[path.stem] = _labels(columns) if "label" in there else _measures(columns)
     return tables
 
 
+def _labels(columns: Mapping[str, list[Any]]) -> Table:
+    right = [None if gold is None or label is None else label == gold for gold, label in zip(columns["gold"], columns["label"])]
+    return Table(columns["id"], columns["label"], columns["score"], right)
+
+
 def _measures(columns: Mapping[str, list[Any]]) -> Table:
-    """Return what was measured of texts in the place of labels: nats a token, and the probability of a token that this is; no row is right or wrong."""
+    """Return what was measured of texts in the place of labels: nats a token, and the probability of a token that this is. Where an answer was written it
+    stands before them; it is right or wrong where it was graded so, and else no row is."""
     means = [nats / tokens if tokens else math.nan for nats, tokens in zip(columns["nats"], columns["tokens"])]
     said = [None if math.isnan(mean) else f"{mean:.3f} nats a token" for mean in means]
-    return Table(columns["id"], [None] * len(said), said, [math.exp(-mean) for mean in means])
+    wrote = columns.get("answer") or [None] * len(said)
+    told = [mean if answer is None else f"{json.dumps(answer, ensure_ascii=False)}, {mean or 'nothing measured'}" for answer, mean in zip(wrote, said)]
+    metric = next((kind for kind in GRADED if kind in columns), None)
+    grades: list[float | None] = columns[metric] if metric else [None] * len(said)
+    right = [None if grade is None else grade > 0 for grade in grades]
+    return Table(columns["id"], told, [math.exp(-mean) for mean in means], right, metric or "accuracy")
 
 
 def _said(name: str, table: Table, id: str) -> dict[str, Any] | None:
     at = table.at(id)
     if at is None:
         return None
-    gold, label = table.gold[at], table.label[at]
-    right = None if gold is None or label is None else label == gold
-    return {"who": name, "label": label, "score": None if label is None else table.score[at], "right": right}
+    label = table.label[at]
+    return {"who": name, "label": label, "score": None if label is None else table.score[at], "right": table.right[at]}
 
 
 def _sides(answers: list[dict[str, Any]], report: Mapping[str, Any]) -> dict[str, str]:
@@ -207,14 +220,15 @@ def diff(run_a: Path, run_b: Path) -> dict[str, Any]:
     if all(best) and best[0] != best[1]:
         pairs.append((f"{best[0]} -> {best[1]}", str(best[0]), str(best[1])))
     groups = {row["id"]: row["group"] for row in _lines(_data_folder(run_a) / "test.jsonl")}
-    rows = [_pair(title, tables[0][a], tables[1][b], groups) for title, a, b in pairs if a in tables[0] and b in tables[1]]
+    sides = [(title, tables[0][a], tables[1][b]) for title, a, b in pairs if a in tables[0] and b in tables[1]]
+    rows = [_pair(title, first, second, groups) for title, first, second in sides if first.metric == second.metric]
     found = [row for row in rows if row is not None]
     if not found:
         raise UserError("the runs share no test rows with gold labels", place=f"{run_a} and {run_b}", remedy="compare runs over the same data.test")
     sizes = {len(table.ids) for subjects in tables for table in subjects.values()}
     n = max(row["n"] for row in found)
     notes = [] if sizes == {n} else [f"not all test rows are in both, with gold labels and answers: {n:,} of {max(sizes):,} are compared"]
-    return {"runs": [str(run_a), str(run_b)], "metric": "accuracy", "n": n, "pairs": found, "notes": notes}
+    return {"runs": [str(run_a), str(run_b)], "metric": sides[0][1].metric, "n": n, "pairs": found, "notes": notes}
 
 
 def _best(report: Mapping[str, Any]) -> str | None:
@@ -230,14 +244,13 @@ def _pair(title: str, first: Table, second: Table, groups: Mapping[str, Any]) ->
     """
     at = {id: i for i, id in enumerate(second.ids)}
     both = [(i, at[id]) for i, id in enumerate(first.ids) if id in at]
-    both = [(i, j) for i, j in both if first.gold[i] is not None and first.label[i] is not None and second.label[j] is not None]
+    both = [(i, j) for i, j in both if first.right[i] is not None and second.right[j] is not None]
     if not both:
         return None
-    a = np.array([first.label[i] == first.gold[i] for i, _ in both])
-    b = np.array([second.label[j] == second.gold[j] for _, j in both])
+    a, b = np.array([first.right[i] for i, _ in both]), np.array([second.right[j] for _, j in both])
     gained, lost, n = int((b & ~a).sum()), int((a & ~b).sum()), len(both)
     of = [groups.get(first.ids[i]) for i, _ in both]
-    if any(group is not None for group in of):
+    if any(group is not None for group in of) and len(set(of)) < len(of):  # where no two share one, rows are what is independent
         codes = np.unique([str(group) for group in of], return_inverse=True)[1]
         low, high = lookup.load("potstill.evaluation.statistics:cluster_t")(b.astype(float) - a, codes, ALPHA)
     else:

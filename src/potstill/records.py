@@ -81,7 +81,8 @@ class Want:
     each label on its own, the input of its sigmoid; ``hidden``: (tokens, width) of ``layer`` (0 = embeddings); ``qkv``:
     (tokens, 3 * width), the queries, keys and values of ``layer`` (from 1), never length x length; ``vector``: (1, width).
     ``states``: (positions, width) float16, what goes into a language model's head where a token is learnt, in row order; ``tokens``: (1, bytes)
-    uint8, what it said there as the token store writes it, by the codebook and in the way that ``coded`` names.
+    uint8, what it said there as the token store writes it, by the codebook and in the way that ``coded`` names. ``text``: (tokens, 1) int32, the ids
+    of an answer that it wrote itself, the one that ends it among them; ``coded`` says how.
     ``sample`` numbers repeated answers to one input. Log-odds, because from log p near 0 nobody gets 1 - p back: float32 holds
     log p of p = 1 - 1e-9 as 0. A family of their own, because the same model may be asked for either.
     """

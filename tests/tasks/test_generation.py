@@ -38,6 +38,28 @@ def test_a_prompt_alone_holds_no_answer_and_its_column_may_have_another_name():
     assert read({"question": "hi", "reply": "yo"}, prompt="question", completion="reply").fields == {"prompt": "hi", "completion": "yo"}
 
 
+@pytest.mark.parametrize("options", [["yes", " no "], '["yes", " no "]', np.array(["yes", " no "], object)])
+def test_options_are_a_list_however_a_file_holds_one_and_make_another_row(options):
+    row = {"prompt": "well?", "completion": " yes"}
+    found = read({**row, "choices": options}, options="choices")
+    assert found.fields == {**row, "options": ["yes", " no "]}
+    assert found.id != read(row).id
+    assert found.group == read(row).group
+    assert GENERATION.text(found) == GENERATION.text(read(row))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["no", "never"], "the answer is none of the options"), (["yes"], "two or more"), (["yes", "yes "], "each once"), ("yes|no", "no list of texts"),
+        (["yes", 3], "no list of texts"), (["yes", " "], "no list of texts"), ('["yes", ', "no JSON"), (None, "no options"),
+    ],
+)  # fmt: skip
+def test_options_among_which_nothing_can_be_chosen_are_no_row(options, reason):
+    with pytest.raises(BadRow, match=reason):
+        read({"prompt": "well?", "completion": " yes", "choices": options}, options="choices")
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

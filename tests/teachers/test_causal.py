@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from potstill.recipe.language import Chat
 from potstill.recipe.teacher import ModelTeacher
 from potstill.records import Answered, Example, Failed, Head, Want
 from potstill.serving.turns import learnt
-from potstill.teachers import build
+from potstill.teachers import build, speaking
 from potstill.teachers.causal import CausalTeacher
 from tests import tiny
 
@@ -184,7 +185,7 @@ def test_facts(teacher):
     assert (facts["layers"], facts["width"], facts["vocabulary"], facts["architecture"]) == (3, 32, len(teacher._tokenizer), "LlamaForCausalLM")
     assert facts["parameters"] > 0
     assert json.dumps(facts)
-    assert teacher.offers() == {"states", "tokens"}
+    assert teacher.offers() == {"states", "tokens", "text"}
     assert teacher.labels == ()
 
 
@@ -228,6 +229,42 @@ def test_what_other_families_put_around_the_head(folder, tmp_path, kind, config)
     size = len(teacher._tokenizer)
     assert size < 700
     np.testing.assert_allclose(got, told[:, :size], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_what_it_writes_is_what_transformers_writes_of_each_row_alone(folder, tmp_path, family):
+    place = folder
+    if family == "gemma2":  # layers that see a window alone have a cache of another kind
+        config = Gemma2Config(**SHAPE, head_dim=8, max_position_embeddings=128, query_pre_attn_scalar=8, sliding_window=8)
+        config.vocab_size, config.pad_token_id = 700, 2
+        saved(folder, place := tmp_path / "m", Gemma2ForCausalLM, config)
+    teacher = opened(place, batch_size=3)
+    asked = [row for row in rows() if "text" not in row.fields] + rows([{"prompt": "one two " * n, "completion": "x"} for n in (1, 3, 12)])
+    want = speaking.wanted(9)
+    first = dict(teacher.answer(asked, [want]))[asked[1].id].arrays[want]
+    teacher.turns = replace(teacher.turns, renderer=replace(teacher.turns.renderer, end=int(first[3, 0])))  # so that some end before others
+    said = dict(teacher.answer(asked, [want]))
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+    ended = []
+    for row in asked:
+        ids = torch.from_numpy(teacher.turns.question(row.fields))[None]
+        alone: list[int] = []
+        while len(alone) < 9 and (not alone or alone[-1] not in teacher.turns.stops):
+            told = model(torch.cat([ids, torch.tensor([alone], dtype=torch.long)], dim=1), use_cache=False)
+            alone.append(int(told.logits[0, -1, : len(teacher._tokenizer)].argmax()))
+        assert said[row.id].arrays[want][:, 0].tolist() == alone
+        ended.append(len(alone))
+    assert min(ended) < max(ended)
+
+
+def test_an_answer_ends_where_the_models_context_is_full_and_beside_states_both_are_given(teacher):
+    long = Example.make({"prompt": "one two three " * 40, "completion": " four"})
+    want = speaking.wanted(500)
+    found = dict(teacher.answer([long], [want, STATES]))[long.id].arrays
+    assert 0 < len(found[want]) <= 128 - len(teacher.turns.question(long.fields))
+    assert found[STATES].dtype == np.float16
+    with pytest.raises(TeacherError, match="says not how"):
+        list(teacher.answer([long], [Want("text")]))
 
 
 def test_a_model_that_looks_ahead_is_refused(folder, tmp_path):

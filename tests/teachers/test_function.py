@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from potstill import functions
 from potstill.errors import TeacherError
 from potstill.labels import LabelStore
 from potstill.labels.account import Account
 from potstill.labels.ask import ask
 from potstill.records import Answered, Example, Failed, Head, Want
-from potstill.teachers import build, function
+from potstill.teachers import build
 
 LOGPROBS = Want("logprobs")
 HEAD = Head("classes", ("neg", "pos"))
@@ -56,7 +57,7 @@ def _modules(monkeypatch):
     for name in set(sys.modules) - before:
         del sys.modules[name]
     sys.path[:] = path
-    function._loaded.clear()
+    functions._loaded.clear()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ MUTANTS = [
         f"{TESTS}44_the_key_holds_the_version_and_the_source",
     ),
     Mutant(44, "teachers/function.py", "spec.function, spec.version, storage", "spec.function, storage", f"{TESTS}44_the_key_holds_the_version_and_the_source"),
-    Mutant(44, "teachers/function.py", "_loaded[name] == (path, held)", "_loaded[name][0] == path", f"{TESTS}44_the_key_holds_the_version_and_the_source"),
+    Mutant(44, "functions.py", "_loaded[name] == (path, held)", "_loaded[name][0] == path", f"{TESTS}44_the_key_holds_the_version_and_the_source"),
     Mutant(
         44, "teachers/ensemble.py", "[member.identity(), round(float(weight), 12)]", "[member.identity()]",
         f"{TESTS}44_the_key_of_an_ensemble_holds_members_and_weights",

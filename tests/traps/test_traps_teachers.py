@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from potstill.functions import _loaded
 from potstill.labels import Account, LabelStore, ask
 from potstill.records import Answered, Example, Failed, Head, Want
 from potstill.teachers import build
 from potstill.teachers.ensemble import EnsembleTeacher
-from potstill.teachers.function import _loaded
 from tests import tiny
 from tests.labels.fakes import Fake, examples
 

@@ -85,6 +85,7 @@ def baseline(found: Mapping[str, Any]) -> str:
     lines = [f"teacher: {teacher.get('name')}" + (f", {teacher['parameters']:,} parameters" if teacher.get("parameters") else "")
              + (f", {size:,.1f} MB" if size else "")]  # fmt: skip
     lines += ["", f"on {found['data']['validation']:,} validation rows:", grid(rows)] if rows else ["there is no gold to measure it by"]
+    lines += _answers(found.get("answers"))
     lines += [line for line in (_talking(found.get("instructions")), _replaced(found.get("privacy"))) if line]
     if needed := found.get("rows_needed_assumed"):
         lines += ["", "test rows that a verdict takes when the student is as good as the teacher, by the share of rows (assumed) on which one of the"]
@@ -95,6 +96,14 @@ def baseline(found: Mapping[str, Any]) -> str:
         lines += ["fill in the labels and name the file under data.test; they leave the pool by themselves"]
         lines += [f"the pool has no more; {wanted['missing'] - wanted['rows']:,} rows are still missing"] if wanted["missing"] > wanted["rows"] else []
     return "\n".join(lines)
+
+
+def _answers(found: Mapping[str, Any] | None) -> list[str]:
+    """Return how what the teacher wrote to validation rows was graded, and what it is like."""
+    if not found:
+        return []
+    rows = [{"": name.replace("_", " "), "value": _interval(value), "rows": value["n"]} for part in found.values() for name, value in part.items()]
+    return ["", "what it writes itself to validation rows:", grid(rows)]
 
 
 def _talking(found: Mapping[str, Any] | None) -> str:

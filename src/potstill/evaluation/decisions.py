@@ -1,8 +1,8 @@
-"""How scores decide and when a decision is right: one class a row, or any number of labels. Which of the two it is, gold's shape says.
+"""How scores decide and when a decision is right: one class a row, any number of labels, texts. Which of them it is, gold's shape says.
 
 Scores are log-probabilities of classes *Shape:* (n, classes), gold (n,); or log-odds of labels (n, labels), each label's threshold taken
-off, so that 0 decides, gold (n, labels); or a language model's measures (n, measures), which decide nothing row by row, gold (n, 0). Rows of
-NaN were not answered; gold of -1 was not given.
+off, so that 0 decides, gold (n, labels); or a language model's measures (n, measures), which decide nothing row by row, gold (n, 0); or the grades
+of what it wrote (n, grades), gold (n, 0, 0). Rows of NaN were not answered; gold of -1 was not given.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol, final
 
 import numpy as np
 
-from ..records import HeadKind
+from .answers import GRADES
 from .generation import AGREED, NATS, TOKENS
 
 
@@ -117,11 +117,40 @@ class Tokens:
         return scores
 
 
-KINDS: Mapping[HeadKind, Decisions] = {"classes": Classes(), "labels": Labels(), "tokens": Tokens()}
+@final
+@dataclass(frozen=True)
+class Answers:
+    """A whole answer was written, and graded (:mod:`.answers`)."""
+
+    def labeled(self, gold: np.ndarray) -> np.ndarray:
+        return np.ones(len(gold), bool)
+
+    def right(self, gold: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Which answers are worth anything, by any grade: those that could be worse."""
+        return np.asarray((scores[:, :GRADES] > 0).any(axis=1))
+
+    def differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.asarray((first[:, :GRADES] != second[:, :GRADES]).any(axis=1))
+
+    def parted(self, teacher: np.ndarray, student: np.ndarray) -> np.ndarray | None:
+        return None
+
+    def sure(self, scores: np.ndarray) -> np.ndarray:
+        """Nobody is sure of an answer as a whole."""
+        return np.zeros(len(scores))
+
+    def worst(self, scores: np.ndarray) -> np.ndarray:
+        """The same answers, worth nothing."""
+        return np.concatenate([np.zeros_like(scores[:, :GRADES]), scores[:, GRADES:]], axis=1)
+
+
+KINDS: Mapping[str, Decisions] = {"classes": Classes(), "labels": Labels(), "tokens": Tokens(), "answers": Answers()}  # by head, and what was written
 
 
 def of(gold: np.ndarray) -> Decisions:
     """Return how the rows with this gold are decided."""
+    if gold.ndim == 3:
+        return KINDS["answers"]
     return KINDS["classes" if gold.ndim == 1 else "labels" if gold.shape[1] else "tokens"]
 
 

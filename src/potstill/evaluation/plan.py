@@ -59,7 +59,7 @@ def quality_plan(required: Quality, metric: Metric, validation: Rows) -> Plan | 
     first, second = metric.statistics(rows.gold, rows.teacher), metric.statistics(rows.gold, rows.student)
     sides = Paired.of(first, second, None)
     teacher, drop = float(metric.combine(first.sum(axis=0))), sides.value(difference(metric))
-    right = tuple(rows.decisions.right(rows.gold, side) for side in (rows.teacher, rows.student))
+    right = _right(metric, rows, first, second)
     discordance, group = float((right[0] != right[1]).mean()), group_size(rows.groups)
     if required.max_drop is not None and metric.proportion:
         effect = design_effect(right[0].astype(float) - right[1], rows.groups)
@@ -77,6 +77,13 @@ def quality_plan(required: Quality, metric: Metric, validation: Rows) -> Plan | 
         line, "mean", drop, margin, discordance, effect=design_effect(parts, rows.groups), group=group, jump=jump, unseen=dearest * len(rows),
         variance=spread + len(rows) * dearest**2,  # one mistake more than was seen: none seen is no proof of none
     )  # fmt: skip
+
+
+def _right(metric: Metric, rows: Rows, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows each side is right on: as a proportion counts them, else by what is decided."""
+    if metric.proportion:
+        return first[:, 0] > 0, second[:, 0] > 0
+    return rows.decisions.right(rows.gold, rows.teacher), rows.decisions.right(rows.gold, rows.student)
 
 
 def fidelity_plan(required: Fidelity, validation: Rows) -> Plan | None:

@@ -14,8 +14,11 @@ NAMES = {"latency_p95_ms": "p95 latency", "speedup": "speed-up", "size_mb": "siz
 METRICS = {  # the longer before what they hold
     "subset_accuracy": "subset accuracy", "hamming_loss": "Hamming loss", "micro_f1": "micro-F1",
     "accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC", "log_loss": "log-loss",
+    "exact_match": "exact match", "rouge_l": "ROUGE-L", "choice": "right choices", "callable": "the function's grade",
 }  # fmt: skip
-POINTS = {f"drop in {metric}" for metric in ("accuracy", "macro_f1", "micro_f1", "subset_accuracy", "hamming_loss")}  # shown times 100
+POINTS = {
+    f"drop in {metric}" for metric in ("accuracy", "macro_f1", "micro_f1", "subset_accuracy", "hamming_loss", "exact_match", "rouge_l", "choice", "callable")
+}  # shown times 100
 
 
 def _plain(value: float, digits: int) -> str:

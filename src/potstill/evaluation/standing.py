@@ -30,10 +30,11 @@ def teacher_standing(
     saturated: float = 0.0,
     higher_is_better: bool = True,
     named: str = "TF-IDF with a linear model",
+    chance: str = "the majority alone",
 ) -> Standing:
     """Judge the teacher before anything is learnt from it. ``refuse`` at chance: not above the majority by two standard errors.
 
-    ``teacher``, ``majority`` (who knows only how common each label is) and ``floor`` (which is ``named``, None where there is
+    ``teacher``, ``majority`` (who knows only how common each label is; ``chance`` names it) and ``floor`` (which is ``named``, None where there is
     none) are values of ``metric`` on the same ``n`` validation rows; ``saturated``: share of the teacher's answers that are all but
     certain. Under ``JUDGEABLE`` rows a teacher that is above the majority is warned of, not refused.
     """
@@ -42,7 +43,7 @@ def teacher_standing(
         return Standing("warn", f"no validation row has gold: whether the teacher is any better than chance in {metric} can't be told")
     ahead = sign * (teacher - majority)
     if ahead <= 2 * _error(majority, n, metric):
-        found = f"{metric} {teacher:.3f} on {n:,} validation rows, the majority alone has {majority:.3f}"
+        found = f"{metric} {teacher:.3f} on {n:,} validation rows, {chance} has {majority:.3f}"
         if ahead > 0 and n < JUDGEABLE:
             return Standing("warn", f"the teacher is not shown to be above chance: {found}; more validation rows would tell")
         return Standing("refuse", f"the teacher is at chance: {found}")
@@ -54,9 +55,9 @@ def teacher_standing(
 
 
 def _error(majority: float, n: int, metric: str) -> float:
-    """Return the standard error of a metric at chance: binomial for accuracy; 1 / sqrt(n) for MCC (Cramer 1946, as n MCC^2 is a chi-square)
-    and, more than it can be, for F1; none for a loss, where the majority itself is the line."""
-    if metric in ("accuracy", "subset_accuracy"):
+    """Return the standard error of a metric at chance: binomial for accuracy and, more than it can be, for grades of answers; 1 / sqrt(n) for MCC
+    (Cramer 1946, as n MCC^2 is a chi-square) and, more than it can be, for F1; none for a loss, where the majority itself is the line."""
+    if metric in ("accuracy", "subset_accuracy", "exact_match", "choice", "rouge_l", "callable"):
         return float((max(majority * (1 - majority), 1 / max(n, 1)) / n) ** 0.5)
     return 0.0 if metric in ("log_loss", "hamming_loss", "bits_per_byte", "perplexity") else float(n**-0.5)
 

@@ -24,12 +24,16 @@ def resolve(document: Document, base: File) -> None:
     """Make every path in ``document.value`` absolute; a path that leads nowhere becomes a problem that names the nearest file.
 
     Paths are relative to ``base``, the recipe's folder; those of ``--set`` to the working directory first, because that is
-    where the shell completes them. A callable teacher's ``folder`` is ``base`` where it is not given.
+    where the shell completes them. A callable teacher's ``folder`` is ``base`` where it is not given, and so is that of a metric's function.
     """
     for _, teacher in _teachers(document.value):
         if teacher.get("kind") == "callable" and teacher.get("folder") is None:
             teacher["folder"] = str(base.absolute())
-    for path, kind in list(_paths(document.value)):
+    for _, metric in _graded(document.value):
+        if metric.get("folder") is None:
+            metric["folder"] = str(base.absolute())
+    graded = (item for path, metric in _graded(document.value) for item in _each(metric["folder"], (*path, "folder"), "folder"))
+    for path, kind in [*_paths(document.value), *graded]:
         parent = _at(document.value, path[:-1])
         given = parent[path[-1]]
         found = _find(given, [File.cwd(), base] if _is_set(document, path) else [base])
@@ -96,6 +100,15 @@ def _teachers(recipe: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
         yield ("teacher",), teacher
         found = teacher.get("members")
         yield from ((("teacher", "members", i), member) for i, member in enumerate(found if isinstance(found, list) else []) if isinstance(member, dict))
+
+
+def _graded(recipe: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield each metric that is a function, with its path."""
+    section = recipe.get("generation") if isinstance(recipe, dict) else None
+    metrics = section.get("metrics") if isinstance(section, dict) else None
+    for place, metric in enumerate(metrics if isinstance(metrics, list) else []):
+        if isinstance(metric, dict) and metric.get("kind") == "callable":
+            yield ("generation", "metrics", place), metric
 
 
 def _each(value: Any, path: Path, kind: str) -> Iterator[tuple[Path, str]]:

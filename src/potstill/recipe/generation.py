@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .base import Finding, Section
-from .requirement import GENERATION_METRICS
+from .requirement import ANSWER_METRICS, GENERATION_METRICS
 from .students import WRITING_ONLY, TransformerStudent
 
 TASK = "text-generation"
@@ -45,6 +45,7 @@ def findings(recipe: Any) -> Iterator[Finding]:
         elif student.general is not None:
             remedy = "leave it out: plain text is a form of row, data.columns: {text: ...}"
             yield Finding(("students", place, "general"), f"{TASK} has no general stage", remedy)
+    yield from _answers(recipe)
     unused = {
         "augment": bool(recipe.augment), "rounds": recipe.rounds.count > 1, "suspects": recipe.suspects != "ignore",
         "robustness": bool(recipe.robustness.arms) or recipe.robustness.out_of_domain is not None,
@@ -56,8 +57,26 @@ def findings(recipe: Any) -> Iterator[Finding]:
             yield Finding((section, "unlabeled") if section == "data" else (section,), f"{TASK} has no use for {what} yet", "leave it out")
 
 
+def _answers(recipe: Any) -> Iterator[Finding]:
+    """Yield what is wrong with how written answers are judged."""
+    asked, columns = recipe.generation.names, recipe.data.columns
+    required = recipe.requirement.quality.metric if recipe.requirement is not None and recipe.requirement.quality is not None else None
+    if required in ANSWER_METRICS and required not in asked:
+        yield Finding(("requirement", "quality", "metric"), f"nobody writes the answers that '{required}' is told of", f"generation: {{metrics: [{required}]}}")
+    if "choice" in asked and not columns.get("options"):
+        remedy = "name their column, each cell a list of texts: columns: {options: choices}"
+        yield Finding(("data", "columns"), "the metric 'choice' needs the options of each row", remedy)
+    if columns.get("options") and "choice" not in asked:
+        yield Finding(("data", "columns", "options"), "no metric looks at options", "ask for one: generation: {metrics: [choice]}, or leave the column out")
+    if asked and columns.get("text"):
+        remedy = "name the columns of prompt and completion, or of messages; or leave generation out"
+        yield Finding(("generation", "metrics"), "a row of plain text asks nothing that could be answered", remedy)
+
+
 def elsewhere(recipe: Any) -> Iterator[Finding]:
     """Yield what is asked for that this task alone has."""
+    if recipe.generation.metrics:
+        yield Finding(("generation", "metrics"), f"{recipe.task} writes no answers", f"leave generation out: it is for {TASK}")
     if recipe.training.pack:
         yield Finding(("training", "pack"), f"{recipe.task} packs no rows", f"leave it out: it is for {TASK}")
     for place, student in enumerate(recipe.students):

@@ -37,6 +37,8 @@ NEEDED = {
     "teacher.path": "the file with the recorded answers",
     "teacher.url": "the base of the server: url: http://127.0.0.1:8000/v1",
     "teacher.adapt.how": "finetune, or head",
+    "generation.metrics.function": "the function that grades: function: my_module:grade",
+    "generation.metrics.version": "a version of your own, say 1: raise it when the function would say otherwise",
     "students": "who learns: students: [{name: half, kind: transformer, from: teacher, layers: 3}]",
     "students.name": "each student needs a name of its own",
     "students.layers": "how many of the teacher's layers: 3, or which: [0, 2, 5]",

@@ -11,13 +11,15 @@ from pydantic import Field, model_validator
 
 from ..lookup import did_you_mean
 from . import generation
+from .answers import Generation
 from .augment import USES_MODEL, AnyAugmentation
 from .base import Finding, Section, Slug, refuse
 from .data import Data
 from .endpoint import is_loopback
 from .export import Export
+from .language import unless_default
 from .objectives import DEFAULT, DEFAULT_OF_TOKENS, INNER, Objective
-from .requirement import MANY_METRICS, METRICS, Requirement
+from .requirement import ANSWER_METRICS, MANY_METRICS, METRICS, Requirement
 from .robustness import Robustness
 from .rounds import Rounds
 from .students import USES_HIDDEN, AnyStudent
@@ -26,7 +28,7 @@ from .training import Training
 
 ROLES = {  # what columns a task may name
     "text-classification": ("text", "text_pair", "label", "labels", "group"),
-    generation.TASK: ("messages", "prompt", "completion", "text", "group"),
+    generation.TASK: ("messages", "prompt", "completion", "text", "group", "options"),
 }
 ANSWERS = ("text", "text_pair", "label", "labels", "probabilities", "logprobs", "logodds")  # what columns recorded answers may name
 
@@ -49,6 +51,7 @@ class Recipe(Section):
     export: Export = Export()
     training: Training = Training()
     robustness: Robustness = Robustness()
+    generation: Generation = unless_default(Generation)  # answers that are really written, where texts are the task; none
     engine: Literal["local"] = "local"
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = [0]
     threads: Annotated[int, Field(ge=1)] | None = None  # null: all cores
@@ -176,7 +179,7 @@ class Recipe(Section):
     def _metric(self) -> Iterator[Finding]:
         quality = self.requirement.quality if self.requirement is not None else None
         judged: tuple[str, tuple[str, ...]] = ("any number of labels a row", MANY_METRICS) if self.many else ("one label a row", METRICS)
-        kind, known = ("written text", generation.GENERATION_METRICS) if self.task == generation.TASK else judged
+        kind, known = ("written text", (*generation.GENERATION_METRICS, *ANSWER_METRICS)) if self.task == generation.TASK else judged
         if quality is not None and quality.metric not in known:
             yield Finding(("requirement", "quality", "metric"), f"'{quality.metric}' does not judge {kind}", f"known: {', '.join(known)}")
 

@@ -11,8 +11,12 @@ from .base import Finding, Section, refuse
 METRICS = ("accuracy", "macro_f1", "mcc", "log_loss")
 MANY_METRICS = ("micro_f1", "macro_f1", "subset_accuracy", "hamming_loss")  # where any number of labels apply; the first is the usual one
 GENERATION_METRICS = ("bits_per_byte", "perplexity", "token_accuracy")  # of a language model; the first is the usual one
+ANSWER_METRICS = ("exact_match", "choice", "rouge_l", "callable")  # of the answers that a language model writes: the section ``generation``
 LOSSES = ("log_loss", "hamming_loss", "bits_per_byte", "perplexity")  # lower is better
-Metric = Literal["accuracy", "macro_f1", "mcc", "log_loss", "micro_f1", "subset_accuracy", "hamming_loss", "bits_per_byte", "perplexity", "token_accuracy"]
+Metric = Literal[
+    "accuracy", "macro_f1", "mcc", "log_loss", "micro_f1", "subset_accuracy", "hamming_loss", "bits_per_byte", "perplexity", "token_accuracy",
+    "exact_match", "choice", "rouge_l", "callable",
+]  # fmt: skip
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 

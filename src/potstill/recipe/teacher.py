@@ -24,7 +24,8 @@ def _names(value: list[str]) -> list[str]:
     return value
 
 
-def _function(value: str) -> str:
+def function(value: str) -> str:
+    """Return the name of a function as it is written, or refuse it."""
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", value):
         one(f"'{value}' names no function", "write module:function, as in my_package.answers:classify")
     return value
@@ -98,7 +99,7 @@ class CallableTeacher(Section):
     """A function of yours: it gets a list of {text: ...} and says for each a label, or the labels' probabilities."""
 
     kind: Literal["callable"] = "callable"
-    function: Annotated[Text, AfterValidator(_function)]  # module:function
+    function: Annotated[Text, AfterValidator(function)]  # module:function
     version: Text  # raise it when the function would answer otherwise: only its own file is looked at
     folder: Text | None = None  # where its module lies, before what is installed; null: the recipe's folder
     name: Slug = "callable"

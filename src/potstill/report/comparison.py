@@ -71,7 +71,7 @@ def _quality_limit(view: View) -> float | None:
 
 
 def _trade_caption(view: View, points: Sequence[plots.Point], told: Sequence[str]) -> list[Child]:
-    parts = [f"Areas are bytes on disk. {words.rows_of(view.part('data').get('test'), 'test row')}."]
+    parts = [f"Areas are bytes on disk. {words.rows_of(view.judging, 'test row')}."]
     if any(p.y_bounds for p in points):
         parts.append("Whiskers are two-sided 95 % intervals of each model on its own; paired differences are narrower.")
     if any(p.kind == "control" for p in points):

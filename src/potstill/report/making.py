@@ -44,8 +44,8 @@ def _ladder(view: View) -> Html | None:
     def row(student: Model, step: Model) -> list[Child]:
         judged = [
             words.size(step.get("size_bytes")),
-            words.quality(view.metric, step.get("score")),
-            words.difference(view.metric, step.get("loss"), unit=False),
+            words.quality(view.learning, step.get("score")),
+            words.difference(view.learning, step.get("loss"), unit=False),
             words.quality("agreement", step.get("agreement")),
         ]
         return [student["name"], _way(step), *judged, el("b", "kept") if step.get("kept") else "no", step.get("why")]
@@ -69,7 +69,7 @@ def _way(step: Model) -> str:
 
 def _seeds(view: View) -> Html | None:
     def row(student: Model, one: Model) -> list[Child]:
-        judged = [words.quality(view.metric, found) for found in (view.quality(one), words.value(one.get("validation")))]
+        judged = [words.quality(view.metric, view.quality(one)), words.quality(view.learning, words.value(one.get("validation")))]
         return [student["name"], str(one.get("seed")), *judged, "chosen" if one.get("chosen") else ""]
 
     rows = []

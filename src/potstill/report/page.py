@@ -7,13 +7,13 @@ from importlib import resources
 from pathlib import Path
 
 from .. import storage
-from . import comparison, making, record, robustness, students, verdict
+from . import answers, comparison, making, record, robustness, students, verdict
 from .markup import Html, el
 from .view import View
 
 MOST_BYTES = 1_000_000
 SECTIONS: Sequence[Callable[[View], Html | None]] = (
-    verdict.requirement, comparison.trade, comparison.table, comparison.gains, students.curves, students.calibration, students.slices,
+    verdict.requirement, comparison.trade, comparison.table, comparison.gains, answers.answers, students.curves, students.calibration, students.slices,
     robustness.robustness, students.flips, making.making, record.cost, record.data, record.limits, record.licenses, record.machine, record.again,
 )  # fmt: skip
 # Nothing may be loaded and nothing may run, whatever a text in the report says.

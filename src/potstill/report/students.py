@@ -30,10 +30,10 @@ def curves(view: View) -> Html | None:
     shown = [(student, found) for student in view.students if (found := _curves(student))]
     if not shown:
         return None
-    name = words.metric_name(view.metric)
-    if view.metric in words.LOWER_IS_BETTER:
+    name = words.metric_name(view.learning)
+    if view.learning in words.LOWER_IS_BETTER:
         name = f"minus {name}, up is better"
-    shown_as = f"{name}, %," if view.metric in words.SHARES else name
+    shown_as = f"{name}, %," if view.learning in words.SHARES else name
     lead = f"Validation {shown_as} while training, of the student and of its control; dots are the weights that were kept."
     return section("curves", "Learning curves", el("div.multiples", [_curve_figure(view, student, found) for student, found in shown]), lead=lead)
 
@@ -51,14 +51,14 @@ def _looks(curve: Any) -> list[tuple[float, float | None, float]]:
 
 
 def _curve_figure(view: View, student: Model, found: Sequence[small.Curve]) -> Html:
-    teacher = words.value((view.teacher.get("quality_validation") or {}).get(view.metric))
-    if teacher is not None and view.metric in words.LOWER_IS_BETTER:
+    teacher = words.value((view.teacher.get("quality_validation") or {}).get(view.learning))
+    if teacher is not None and view.learning in words.LOWER_IS_BETTER:
         teacher = -teacher
     last = {curve.name: curve.looks[-1] for curve in found}
-    desc = "; ".join(f"{name}: {words.quality(view.metric, max(s for _, _, s in c.looks))} at best" for c in found for name in [c.name])
+    desc = "; ".join(f"{name}: {words.quality(view.learning, max(s for _, _, s in c.looks))} at best" for c in found for name in [c.name])
     parts = [_counted(student.get("rows"), "row"), f"{last['distilled'][0]:,.0f} steps" if "distilled" in last else None]
     parts += ["stopped early" if student.get("stopped_early") else None]
-    drawn = small.curves(found, f"curve-{student['name']}", title=f"Learning curve of {student['name']}", desc=desc, metric=view.metric, teacher=teacher)
+    drawn = small.curves(found, f"curve-{student['name']}", title=f"Learning curve of {student['name']}", desc=desc, metric=view.learning, teacher=teacher)
     return figure(el("h3", student["name"]), drawn, caption=", ".join(part for part in parts if part))
 
 

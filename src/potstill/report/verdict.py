@@ -34,7 +34,7 @@ def headline(view: View) -> str:
 def head(view: View) -> Html:
     """Return the page's head."""
     verdict, looks = view.part("verdict"), {"ship": "good", "do-not-ship": "bad", "inconclusive": "unsure"}
-    needed, rows = verdict.get("rows_needed"), view.part("data").get("test")
+    needed, rows = verdict.get("rows_needed"), view.judging
     advice: list[Child] = list(verdict.get("advice") or ())
     if needed and not any(f"{needed:,}" in str(line) for line in advice):
         advice.insert(0, f"About {needed:,} test rows would decide in 80{words.THIN}% of cases; there are {words.number(rows)}.")
@@ -94,7 +94,7 @@ def _behind(view: View, drop: Mapping[str, Any]) -> str:
     if found is None:
         return shown
     between = words.spread(*(words.difference(view.metric, end, unit=False) for end in found))
-    return f"{shown} (95{words.THIN}% interval of the drop {between}; {words.rows_of(view.part('data').get('test'), 'test row')})"
+    return f"{shown} (95{words.THIN}% interval of the drop {between}; {words.rows_of(view.judging, 'test row')})"
 
 
 def _tiles(view: View) -> Html | None:

@@ -51,6 +51,17 @@ class View:
         first = next(iter(self.teacher.get("quality") or next((s["quality"] for s in self.students if s.get("quality")), {})), "accuracy")
         return str(required or self.report.get("metric") or first) if self.has_gold else "agreement"
 
+    @property
+    def learning(self) -> str:
+        """The metric that training and export went by: the main one, but where that is of answers that would have to be written each time."""
+        return str(self.report.get("learning_metric") or self.metric)
+
+    @property
+    def judging(self) -> Any:
+        """How many test rows the main metric is told of; None where that is not known."""
+        written = self.part("generation")
+        return written.get("judged") if self.metric in (written.get("metrics") or ()) else self.part("data").get("test")
+
     def quality(self, model: Mapping[str, Any], metric: str | None = None) -> float | None:
         return words.value((model.get("quality") or {}).get(metric or self.metric))
 

@@ -10,9 +10,11 @@ DASH, MINUS, THIN = "–", "−", "\N{NARROW NO-BREAK SPACE}"
 METRICS = {
     "accuracy": "accuracy", "macro_f1": "macro-F1", "mcc": "MCC", "log_loss": "log-loss", "agreement": "agreement", "micro_f1": "micro-F1",
     "subset_accuracy": "subset accuracy", "hamming_loss": "Hamming loss", "bits_per_byte": "bits per byte", "token_accuracy": "token accuracy",
+    "exact_match": "exact match", "choice": "right choices", "rouge_l": "ROUGE-L", "callable": "the function’s grade",
 }  # fmt: skip
 SHARES = {  # shown in percent, their differences in points
     "accuracy", "macro_f1", "micro_f1", "subset_accuracy", "hamming_loss", "agreement", "disagreement", "token_accuracy",
+    "exact_match", "choice", "rouge_l", "callable",
 }  # fmt: skip
 LOWER_IS_BETTER = {"log_loss", "hamming_loss", "perplexity", "bits_per_byte"}
 FLOORS = {"text-generation": "a bigram model, which counts what follows what"}  # by task; TF-IDF with a linear model for all others

@@ -69,6 +69,7 @@ def prepare(work: Workspace) -> Data:
     found = load("potstill.dataset.prepare:load")(stage.folder)
     head = Head(work.task.head_kind, tuple(found.card["labels"]))
     data = Data(stage, found.train, found.validation, found.calibration, found.unlabeled, found.test, head, found.card)
+    load("potstill.steps.answers:check")(work, data)
     return screen(work, replace(data, elsewhere=_elsewhere(work, data)))
 
 

@@ -25,9 +25,8 @@ def certify(work: Workspace, data: Data, standing: Any, found: Sequence[Candidat
     contenders = [_contender(work, data, standing, candidate, measured, opened) for candidate in found]
     part = required.quality or required.fidelity
     alpha = 1 - (part.confidence if part else 0.95)
-    return load("potstill.evaluation.verdict:certify")(
-        contenders, alpha=alpha, read=opened.read, test_rows=len(opened.rows), order=registered_order(work, data, found, standing)
-    )
+    order, rows = registered_order(work, data, found, standing, opened.held), (opened.decided or opened).rows
+    return load("potstill.evaluation.verdict:certify")(contenders, alpha=alpha, read=opened.read, test_rows=len(rows), order=order)
 
 
 def rows_of(opened: Opened, student: np.ndarray, teacher: np.ndarray | None = None) -> Any:
@@ -36,13 +35,17 @@ def rows_of(opened: Opened, student: np.ndarray, teacher: np.ndarray | None = No
 
 
 def _contender(work: Workspace, data: Data, standing: Any, candidate: Candidate, measured: Mapping[str, Any], opened: Opened) -> Any:
-    held = load("potstill.evaluation.checks:Rows")(
-        work.task.encode(data.validation.examples, data.head), on_validation(standing)["teacher"],
-        candidate.model.decided("validation"), data.validation.groups,
-    )  # fmt: skip
+    if opened.held is not None and opened.decided is not None:
+        held, test = opened.held.sides(candidate.model.name), opened.decided.sides(candidate.model.name)
+    else:
+        held = load("potstill.evaluation.checks:Rows")(
+            work.task.encode(data.validation.examples, data.head), on_validation(standing)["teacher"],
+            candidate.model.decided("validation"), data.validation.groups,
+        )  # fmt: skip
+        test = rows_of(opened, opened.logprobs[candidate.model.name])
     return load("potstill.evaluation.verdict:contender")(
         name=candidate.name, size_bytes=candidate.artifact.size_bytes, fixed=_fixed(work, candidate, measured), required=work.recipe.requirement,
-        metric=main_metric(work, data), validation=held, test=rows_of(opened, opened.logprobs[candidate.model.name]),
+        metric=main_metric(work, data), validation=held, test=test,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from .. import storage
 from ..lookup import load
 from ..workspace import Workspace
+from . import answers
 from .data import Data
 from .decide import decisions, in_words
 from .judge import Candidate, Opened
@@ -53,7 +54,7 @@ def predictions(work: Workspace, data: Data, found: Sequence[Candidate], opened:
     sides = {"teacher": "teacher", "floor": "floor"} | {c.name: c.model.name for c in found}
     sides |= {f"{c.name}.control": c.control.name for c in found if c.control is not None}
     names = {name: key for name, key in sides.items() if key in opened.logprobs}
-    manifest = {"test": opened.stage.fingerprint, "sides": names}
+    manifest = {"test": opened.stage.fingerprint, "sides": names} | ({"answers": opened.written.fingerprint} if opened.written else {})
     folder = work.folder / "predictions"
     if _is(folder, manifest):
         return
@@ -70,8 +71,8 @@ def _table(path: Path, work: Workspace, data: Data, opened: Opened, key: str) ->
     }
     said: dict[str, Any]
     if data.head.kind == "tokens":
-        columns = zip(load("potstill.evaluation.generation:MEASURES"), opened.said[key].T)
-        load("pyarrow.parquet:write_table")(load("pyarrow:table")(named | {name: column for name, column in columns}), str(path))
+        columns = dict(zip(load("potstill.evaluation.generation:MEASURES"), opened.said[key].T))
+        load("pyarrow.parquet:write_table")(load("pyarrow:table")(named | columns | _wrote(work, opened, key)), str(path))
         return
     named |= {"gold": [row.told for row in opened.rows], "label": in_words(work, data, opened.logprobs[key])}
     if data.head.kind == "classes":
@@ -86,6 +87,27 @@ def _table(path: Path, work: Workspace, data: Data, opened: Opened, key: str) ->
         }  # fmt: skip
     table = load("pyarrow:table")(named | said)
     load("pyarrow.parquet:write_table")(table, str(path))
+
+
+def _wrote(work: Workspace, opened: Opened, key: str) -> dict[str, list[Any]]:
+    """Return what a side wrote to each test row, and its grades; null where it was not asked. Nothing where the recipe asks for no answers."""
+    if opened.written is None:
+        return {}
+    at, names = {row.id: place for place, row in enumerate(opened.written.rows)}, load("potstill.evaluation.answers:COLUMNS")
+    asked = key in opened.written.said
+    places = [at.get(row.id) if asked else None for row in opened.rows]
+    said = [None if place is None else opened.written.said[key][place] for place in places]
+    told: dict[str, list[Any]] = {
+        "reference": [None if row.gold is None else answers.reference(row) for row in opened.rows],
+        "answer": [None if one is None else one["text"] for one in said], "stopped": [None if one is None else one["stopped"] for one in said],
+        "answer_tokens": _grades(opened, key, places, said, names.index("tokens")),
+    }  # fmt: skip
+    return told | {kind: _grades(opened, key, places, said, names.index(kind)) for kind in work.recipe.generation.names}
+
+
+def _grades(opened: Opened, key: str, places: Sequence[int | None], said: Sequence[Any], column: int) -> list[float | None]:
+    written: Any = opened.written
+    return [None if one is None else float(written.grades[key][place, column]) for place, one in zip(places, said)]
 
 
 def pack(work: Workspace, data: Data, chosen: Candidate, report: Mapping[str, Any]) -> Path:

@@ -11,12 +11,13 @@ import numpy as np
 from ..lookup import load
 from ..records import NO_LABEL
 from ..workspace import Workspace
+from . import answers
 from .data import Data
 from .decide import in_words, rows_of
 from .judge import Candidate, Opened
 from .learn import Model
 from .said import of as way_of
-from .teach import main_metric, quality
+from .teach import learning_metric, main_metric, quality
 
 TWO_SIDED = 0.025  # each bound of a 95 % interval
 
@@ -31,15 +32,15 @@ def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[
     if not data.has_gold:
         without = dict.fromkeys(("quality", "quality_intervals", "quality_drop", "retention", "control", "calibration"))
         return {**told, **without, "slices": [], "by_seed": []}
-    known, decides = rows.known(need_gold=True), way_of(work, data).decides
+    known, decides = opened.decided.sides(name) if opened.decided else rows.known(need_gold=True), way_of(work, data).decides
     return {
         **told,
-        **alone(work, data, opened, student),
+        **alone(work, data, opened, student, name),
         "quality_drop": _drop(work, data, known),
         "retention": _retention(work, data, known),
         "calibration": calibration(opened, name) if decides else None,
-        "control": _control(work, data, candidate, opened, student),
-        "gain_floor": _gain(work, data, opened, student, opened.logprobs["floor"]) if "floor" in opened.logprobs else None,
+        "control": _control(work, data, candidate, opened),
+        "gain_floor": _gain(work, data, opened, name, "floor"),
         "slices": _slices(work, opened, student) if decides else [],
         "flips": _flips(work, data, opened, student) if decides else None,
         "by_seed": _by_seed(work, data, models, candidate, opened),
@@ -54,15 +55,23 @@ def calibration(opened: Opened, name: str) -> dict[str, Any]:
     return found
 
 
-def alone(work: Workspace, data: Data, opened: Opened, logprobs: np.ndarray) -> dict[str, Any]:
-    """Return a model's {quality, quality_intervals} by itself: every metric, the main one with its interval; null without gold."""
+def alone(work: Workspace, data: Data, opened: Opened, logprobs: np.ndarray, name: str = "") -> dict[str, Any]:
+    """Return a model's {quality, quality_intervals} by itself: every metric, the main one with its interval; null without gold.
+
+    Of a model whose ``name`` is among those that wrote answers, {answers} too.
+    """
     if not data.has_gold:
         return {"quality": None, "quality_intervals": None}
-    known, metric = opened.judged, main_metric(work, data)
+    known, metric = opened.judged, learning_metric(work, data)
     gold, said = opened.gold[known], logprobs[known]
     groups = None if opened.groups is None else opened.groups[known]
     found = load("potstill.evaluation.rows:quality_interval")(metric, gold, said, groups, TWO_SIDED)
-    return {"quality": quality(work, data, gold, said), "quality_intervals": {metric.name: asdict(found)}}
+    told: dict[str, Any] = {"quality": quality(work, data, gold, said), "quality_intervals": {metric.name: asdict(found)}}
+    if opened.written is None or name not in opened.written.grades:
+        return told
+    wrote = answers.figures(work, opened.written, name, against=None if name == answers.TEACHER else answers.TEACHER)
+    values = {kind: one["value"] for kind, one in wrote["metrics"].items()}
+    return {"quality": told["quality"] | values, "quality_intervals": told["quality_intervals"] | wrote["metrics"], "answers": wrote}
 
 
 def _drop(work: Workspace, data: Data, rows: Any) -> dict[str, Any]:
@@ -77,19 +86,24 @@ def _retention(work: Workspace, data: Data, rows: Any) -> dict[str, Any] | None:
     return asdict(found) if found else None
 
 
-def _gain(work: Workspace, data: Data, opened: Opened, student: np.ndarray, other: np.ndarray) -> dict[str, Any]:
-    """Return by how much the student is better than ``other``: the drop from the student to the other."""
-    known = opened.judged
+def _gain(work: Workspace, data: Data, opened: Opened, name: str, other: str) -> dict[str, Any] | None:
+    """Return by how much a student is better than ``other``: the drop from the student to the other; None where that one is not there."""
+    if other not in (opened.decided.grades if opened.decided else opened.logprobs):
+        return None
+    if opened.decided:
+        return _drop(work, data, opened.decided.sides(other, name))
+    known, sides = opened.judged, (opened.logprobs[name], opened.logprobs[other])
     groups = None if opened.groups is None else opened.groups[known]
-    return _drop(work, data, load("potstill.evaluation.checks:Rows")(opened.gold[known], student[known], other[known], groups).known(need_gold=True))
+    rows = load("potstill.evaluation.checks:Rows")(opened.gold[known], *(side[known] for side in sides), groups)
+    return _drop(work, data, rows.known(need_gold=True))
 
 
-def _control(work: Workspace, data: Data, candidate: Candidate, opened: Opened, student: np.ndarray) -> dict[str, Any] | None:
+def _control(work: Workspace, data: Data, candidate: Candidate, opened: Opened) -> dict[str, Any] | None:
     if candidate.control is None:
         return None
-    control = opened.logprobs[candidate.control.name]
+    name = candidate.control.name
     return {
-        **alone(work, data, opened, control), "gain": _gain(work, data, opened, student, control),
+        **alone(work, data, opened, opened.logprobs[name], name), "gain": _gain(work, data, opened, candidate.model.name, name),
         "seed": candidate.control.seed, "curve": candidate.control.trained.read()["history"]["evaluations"],
         "steps": candidate.control.trained.read()["history"]["steps"],
     }  # fmt: skip
@@ -148,7 +162,7 @@ def _over_seeds(work: Workspace, data: Data, models: Sequence[Model], candidate:
     control, the gain of the student over the control of the same seed. None with one seed."""
     known, groups = opened.judged, opened.groups
     own, controls = ([opened.logprobs[m.name][known] for m in _of_seeds(models, candidate, arm)] for arm in ("distilled", "control"))
-    if len(own) < 2 or not known.any():
+    if len(own) < 2 or not known.any() or opened.decided:  # answers are written by the chosen seed alone
         return None
     teacher, metric, interval = [opened.logprobs["teacher"][known]], main_metric(work, data), load("potstill.evaluation.rows:seeds_interval")
     sides = {"quality": ([], own), "quality_drop": (teacher, own)}

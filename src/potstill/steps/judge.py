@@ -16,10 +16,11 @@ from ..cache import Stage
 from ..lookup import load
 from ..records import Artifact, Example, group_numbers
 from ..workspace import Workspace
-from . import said
+from . import answers, said
+from .answers import Written
 from .data import Data
 from .learn import Model
-from .teach import Teaching, labeled, load_arrays, main_metric, on_validation, save_arrays, threshold
+from .teach import Teaching, labeled, load_arrays, main_metric, on_validation, save_arrays, threshold, written_metric
 
 ANALYSIS = 2  # raised when the statistics that decide change
 
@@ -121,8 +122,9 @@ def speed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candi
 
 
 # ------------------------------------------------------------------------------------------------------------ the test
-def registered_order(work: Workspace, data: Data, found: Sequence[Candidate], standing: Stage) -> list[str]:
-    """Return the names in the order in which they will be tested: closest to the teacher on validation first, then the smaller.
+def registered_order(work: Workspace, data: Data, found: Sequence[Candidate], standing: Stage, held: Written | None) -> list[str]:
+    """Return the names in the order in which they will be tested: closest to the teacher on validation first, then the smaller. ``held``: what was
+    written to validation rows, where the requirement is about that.
 
     It is registered before the test rows are opened, and the verdict keeps to it.
     """
@@ -132,6 +134,9 @@ def registered_order(work: Workspace, data: Data, found: Sequence[Candidate], st
     differ = load("potstill.evaluation.decisions:KINDS")[data.head.kind].differ
 
     def behind(candidate: Candidate) -> float:
+        if held is not None:
+            metric, rows = main_metric(work, data), held.sides(candidate.model.name)
+            return -float(metric.combine(metric.statistics(rows.gold, rows.student).sum(axis=0)))
         if required is None or required.fidelity is None:
             return -candidate.model.score  # the teacher's own score is the same for all
         return float(differ(candidate.model.decided("validation"), teacher)[known].mean())
@@ -154,6 +159,13 @@ class Opened:
     registration: Any
     read: Any
     stage: Stage
+    held: Written | None = None  # what was written to validation rows, where the requirement is about that
+    written: Written | None = None  # what was written to test rows, where the recipe asks
+
+    @property
+    def decided(self) -> Written | None:
+        """What decides where the requirement is about written answers; None where it is about the scores."""
+        return self.written if self.held is not None else None
 
     @cached_property
     def logprobs(self) -> Mapping[str, np.ndarray]:
@@ -179,10 +191,11 @@ class Opened:
 def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[Model], found: Sequence[Candidate], standing: Stage) -> Opened:
     """Register the requirement and the analysis, open the test rows, let everyone answer, and book the read."""
     required = work.recipe.requirement
-    order = registered_order(work, data, found, standing)
+    held = _rehearsed(work, data, teaching, found)
+    order = registered_order(work, data, found, standing, held)
     analysis = {
         "version": ANALYSIS, "metric": main_metric(work, data).name, "order": order,
-        "artifacts": {c.name: c.artifact.sha256 for c in found},
+        "artifacts": {c.name: c.artifact.sha256 for c in found}, **answers.registered(work),
     }  # fmt: skip
     registration = load("potstill.evaluation.registration:register")(
         work.folder, required.model_dump(mode="json") if required else None, data.test.digest, analysis
@@ -210,11 +223,29 @@ def open_test(work: Workspace, data: Data, teaching: Teaching, models: Sequence[
     scores = load_arrays(stage.folder / "logprobs.npz")
     rows = data.test.open(registration)
     hashes = {name: storage.sha256_bytes(array.tobytes()) for name, array in scores.items()}
+    written = _written(work, data, teaching, rows, found)
+    hashes |= {f"written.{name}": storage.sha256_bytes(grades.tobytes()) for name, grades in (written.grades if written else {}).items()}
     alpha = 1 - _confidence(required)
     read = load("potstill.evaluation.registration:read")(registration, artifacts=analysis["artifacts"], predictions=hashes, alpha=alpha)
     off = {name: threshold(standing, name) for name in ("teacher", "floor")} | {m.name: m.thresholds for m in models}
     off |= {c.model.name: c.thresholds for c in found}
-    return Opened(rows, work.task.encode(rows, data.head), scores, off, registration, read, stage)
+    return Opened(rows, work.task.encode(rows, data.head), scores, off, registration, read, stage, held, written)
+
+
+def _rehearsed(work: Workspace, data: Data, teaching: Teaching, found: Sequence[Candidate]) -> Written | None:
+    """Return what is written to validation rows, by which students are ordered where the requirement is about such a metric; else None."""
+    if written_metric(work) is None:
+        return None
+    return answers.on_validation(work, data, teaching, {c.model.name: (c.artifact.sha256, c.artifact.folder) for c in found})
+
+
+def _written(work: Workspace, data: Data, teaching: Teaching, rows: Sequence[Example], found: Sequence[Candidate]) -> Written | None:
+    """Return what the teacher, what would ship and its controls write to test rows that were opened; None where the recipe asks for nothing."""
+    if not work.recipe.generation.metrics:
+        return None
+    folders = {c.model.name: (c.artifact.sha256, c.artifact.folder) for c in found}
+    folders |= {c.control.name: (c.control.artifact.sha256, c.control.artifact.folder) for c in found if c.control is not None}
+    return answers.written(work, data, teaching, "test", rows, folders)
 
 
 def _confidence(required: Any) -> float:

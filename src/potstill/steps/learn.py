@@ -22,7 +22,7 @@ from . import general as general_stage
 from . import said
 from .data import Data, fields
 from .label import Lesson
-from .teach import Teaching, load_arrays, main_metric, save_arrays, thresholds
+from .teach import Teaching, learning_metric, load_arrays, save_arrays, thresholds
 
 Arm = Literal["distilled", "control"]
 PARITY_ROWS = 128  # of validation: they hold the exported model to the trained one, and show int8 what activations hold
@@ -91,7 +91,7 @@ def train(work: Workspace, data: Data, teaching: Teaching, spec: Any, lesson: Le
         "student": spec.model_dump(mode="json", exclude={"name", "objectives", "general", *unshaped(spec)}),
         "terms": terms, "plan": plan, "seed": seed, "arm": arm,
         "rows": storage.digest([[e.id, e.gold] for e in rows]), "validation": data.validation.digest, "head": data.head.named,
-        "metric": main_metric(work, data).name,
+        "metric": learning_metric(work, data).name,
         "teacher": teaching.fingerprint if arm == "distilled" or not data.has_gold else None,
         "source": storage.sha256_folder(source) if source else None, "max_length": max_length(work, spec),
         **({"read": storage.digest([e.id for e in lesson.rows])} if reads_rows(spec) else {}), **_replacing(work),
@@ -271,7 +271,7 @@ def score(work: Workspace, data: Data, teaching: Teaching, logprobs: np.ndarray)
     """Return how good validation answers are, higher better: the main metric on gold, else the agreement with the teacher."""
     rows = data.validation.examples
     if data.has_gold:
-        gold, metric = work.task.encode(rows, data.head), main_metric(work, data)
+        gold, metric = work.task.encode(rows, data.head), learning_metric(work, data)
         return statistics.score(metric, gold, logprobs - work.task.thresholds(gold, logprobs, metric), data.validation.groups)
     taught = teaching.logprobs(rows, count=False)
     known = np.isfinite(taught).all(axis=1)
@@ -309,6 +309,6 @@ def export(work: Workspace, data: Data, teaching: Teaching, spec: Any, trained: 
 
     inputs = {
         "trained": trained.fingerprint, "export": options.model_dump(mode="json"), "validation": data.validation.digest,
-        "calibration": data.calibration.digest, "metric": main_metric(work, data).name,
+        "calibration": data.calibration.digest, "metric": learning_metric(work, data).name,
     }  # fmt: skip
     return work.cache.get(f"export.{spec.name}.{arm}.{seed}", inputs, make, version=4)

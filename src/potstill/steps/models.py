@@ -15,7 +15,7 @@ from .evidence import Evidence
 from .figures import alone, calibration, figures
 from .judge import Candidate
 from .said import of as way_of
-from .teach import baseline_figures, main_metric
+from .teach import baseline_figures, learning_metric
 
 
 def _speed(measured: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def teacher(work: Workspace, found: Evidence, measured: Mapping[str, Any]) -> di
     return {
         "name": name_of(spec), "kind": spec.kind, "identity": found.teaching.fingerprint,
         "parameters": facts.get("parameters"), "size_bytes": facts.get("size_bytes"),
-        **alone(work, found.data, opened, said),
+        **alone(work, found.data, opened, said, "teacher"),
         "quality_validation": baseline_figures(work, found.data, found.standing)["teacher"] if has_gold else None,
         "ceiling": None, **_speed(measured["measured"].get("teacher")),
         "cost": {"usd_per_million": 1e6 * work.price}, "license": spec.license, "output_license": spec.output_license,
@@ -62,7 +62,7 @@ def student(work: Workspace, found: Evidence, candidate: Candidate, measured: Ma
     outcome = next((o for o in verdict.outcomes if o.name == candidate.name), None) if verdict else None
     ratio = measured["speedup"].get(candidate.name)
     kept = next(step for step in exported["steps"] if step["kept"])
-    metric = main_metric(work, found.data)
+    metric = learning_metric(work, found.data)
     return {
         "name": candidate.name, "kind": candidate.spec.kind, "parameters": trained["parameters"], "size_bytes": artifact.size_bytes,
         "artifact": {"path": f"students/{candidate.name}/artifact", "precision": artifact.precision, "sha256": artifact.sha256},

@@ -13,7 +13,7 @@ from .augment import said
 from .evidence import Evidence
 from .models import thresholds
 from .said import of as way_of
-from .teach import main_metric
+from .teach import learning_metric, written_metric
 
 TWO_SIDED = 0.025  # each bound of a 95 % interval
 RARE = 10  # training rows under which a label is named as rare: too few to learn it, or to judge it, from
@@ -96,7 +96,8 @@ def _of_the_teacher(work: Workspace, found: Evidence, made: Mapping[str, Any]) -
     opened = found.opened
     told = {"metric": made["metric"], "saturated": load("potstill.evaluation.calibration:saturated")(opened.said["teacher"], found.data.head.kind)}
     drops = {s["name"]: Interval(**s["quality_drop"]) for s in made["students"] if s["quality_drop"] and s["quality_drop"]["n"]}
-    behind = found.data.has_gold and "floor" in opened.logprobs and against_floor(work, found).high < 0
+    tokens = written_metric(work) is None  # the floor writes no answers: beside those of a teacher it can't be told
+    behind = tokens and found.data.has_gold and "floor" in opened.logprobs and against_floor(work, found).high < 0
     lines: list[str] = load("potstill.evaluation.standing:teacher_notes")(**told, drops=drops, behind_floor=behind, named=way_of(work, found.data).floor_words)
     if agreed := found.standing.read()["facts"].get("self_agreement"):
         lines.append(load("potstill.evaluation.samples:in_words")(agreed))
@@ -108,7 +109,7 @@ def against_floor(work: Workspace, found: Evidence) -> Interval:
     opened, known = found.opened, found.opened.judged
     groups = None if opened.groups is None else opened.groups[known]
     rows = load("potstill.evaluation.rows:Rows")(opened.gold[known], opened.logprobs["teacher"][known], opened.logprobs["floor"][known], groups)
-    interval: Interval = load("potstill.evaluation.rows:drop_interval")(main_metric(work, found.data), rows.known(need_gold=True), TWO_SIDED)
+    interval: Interval = load("potstill.evaluation.rows:drop_interval")(learning_metric(work, found.data), rows.known(need_gold=True), TWO_SIDED)
     return interval
 
 

@@ -13,14 +13,14 @@ from ..cache import Stage
 from ..lookup import load
 from ..recipe import dump
 from ..workspace import Workspace
-from . import deliver, models, notes
+from . import answers, deliver, models, notes
 from .data import Data
 from .decide import certify
 from .evidence import Evidence
 from .judge import Candidate, Opened
 from .said import of as way_of
 from .screen import instructions, replaced
-from .teach import Teaching, baseline_figures, main_metric
+from .teach import Teaching, baseline_figures, learning_metric, main_metric
 
 SCHEMA = 1
 ASSUMED = "10%"  # of rows on which student and teacher differ in being right: what the middle of three assumptions says
@@ -56,14 +56,17 @@ def _chosen(found: Evidence, verdict: Any) -> Candidate:
 def _compose(work: Workspace, found: Evidence, verdict: Any, before: Mapping[str, Any]) -> dict[str, Any]:
     recipe, opened = work.recipe, found.opened
     measured = found.speed.read()
-    fingerprint = storage.digest(found.opened.stage.fingerprint, found.speed.fingerprint, _options(recipe), found.robustness.fingerprint)
+    written = [opened.written.fingerprint] if opened.written else []
+    fingerprint = storage.digest(found.opened.stage.fingerprint, found.speed.fingerprint, _options(recipe), found.robustness.fingerprint, *written)
     made = {
         "schema": SCHEMA, "potstill": __version__, "task": recipe.task, "name": recipe.name,
         "created": before["created"] if before.get("fingerprint") == fingerprint else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seeds": recipe.seeds, "machine": measured["machine"], "metric": main_metric(work, found.data).name,
+        "learning_metric": learning_metric(work, found.data).name,
         "data": _data(work, found, opened), "teacher": models.teacher(work, found, measured),
         "students": [models.student(work, found, c, measured, verdict) for c in found.candidates],
         "baselines": models.baselines(work, found), "frontier": [], "comparisons": [], "robustness": _robustness(found),
+        "generation": answers.asked(work, opened.written) if opened.written else None,
         "requirement": recipe.requirement.model_dump(mode="json", exclude_none=True) if recipe.requirement else None,
         "registered": {"hash": opened.registration.hash, "time": opened.registration.time},
         "verdict": _verdict(verdict, opened), "cost": _cost(work, found, before), "bundle": "bundle", "fingerprint": fingerprint,
@@ -149,6 +152,7 @@ def baseline(work: Workspace, data: Data, teaching: Teaching, standing: Stage) -
         "validation": baseline_figures(work, data, standing) if data.has_gold else None,
         "data": data.card["counts"], "rows_needed_assumed": needed, "to_label": _to_label(work, data, (needed or {}).get(ASSUMED)),
         "instructions": instructions(work, data), "privacy": replaced(work, data), "usage": asdict(work.usage),
+        "answers": answers.measured(work, data, teaching),
     }  # fmt: skip
 
 

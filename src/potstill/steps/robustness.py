@@ -22,7 +22,7 @@ from .data import Data
 from .judge import Candidate, Opened
 from .said import of as way_of
 from .screen import hiding
-from .teach import Teaching, main_metric, save_arrays
+from .teach import Teaching, learning_metric, save_arrays
 
 ELSEWHERE = "out_of_domain"
 SHOWN = 300  # characters of a text that stands as an example
@@ -41,7 +41,7 @@ def robustness(work: Workspace, data: Data, teaching: Teaching, found: Sequence[
             _Robustness(work, data, teaching, found, opened).run(folder)
 
     inputs = {
-        "test": opened.stage.fingerprint, "options": options.model_dump(mode="json", exclude={"out_of_domain"}), "metric": main_metric(work, data).name,
+        "test": opened.stage.fingerprint, "options": options.model_dump(mode="json", exclude={"out_of_domain"}), "metric": learning_metric(work, data).name,
         "elsewhere": [[row.id, row.gold, row.group] for row in data.elsewhere], "unasked": unasked(work),
         **({"hidden": hidden.as_json()} if (hidden := hiding(work)) else {}),
     }  # fmt: skip
@@ -158,7 +158,7 @@ class _Robustness:
     @property
     def metric(self) -> Any:
         """The main metric; without gold the task's first, against what the teacher decided on the rows as they are."""
-        return main_metric(self.work, self.data) if self.data.has_gold else next(iter(self.work.task.metrics(self.data.head).values()))
+        return learning_metric(self.work, self.data) if self.data.has_gold else next(iter(self.work.task.metrics(self.data.head).values()))
 
     def _told(self, name: str, arm: _Arm, said: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
         own, taught = said[name][arm.name], None if name == "teacher" else said.get("teacher", {}).get(arm.name)

@@ -160,9 +160,10 @@ def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
 
     inputs = {"teacher": teaching.fingerprint, "data": data.stage.fingerprint}
     if data.head.kind == "labels":
-        inputs["metric"] = main_metric(work, data).name  # what thresholds are chosen for
+        inputs["metric"] = learning_metric(work, data).name  # what thresholds are chosen for
     stage = work.cache.get("standing", inputs, make)
     _judge(work, data, stage)
+    load("potstill.steps.answers:stand")(work, data, teaching)
     return stage
 
 
@@ -191,7 +192,7 @@ def _judge(work: Workspace, data: Data, stage: Stage) -> None:
     if not data.has_gold:
         return
     found = baseline_figures(work, data, stage)
-    metric = main_metric(work, data)
+    metric = learning_metric(work, data)
     name = metric.name
     saturated = load("potstill.evaluation.calibration:saturated")(load_arrays(stage.folder / "validation.npz")["teacher"], data.head.kind)
     judged = load("potstill.evaluation.verdict:teacher_standing")(
@@ -224,7 +225,7 @@ def thresholds(work: Workspace, data: Data, scores: np.ndarray) -> list[float] |
     if data.head.kind != "labels":
         return None
     gold = work.task.encode(data.validation.examples, data.head)
-    found: list[float] = work.task.thresholds(gold, scores, main_metric(work, data)).tolist()
+    found: list[float] = work.task.thresholds(gold, scores, learning_metric(work, data)).tolist()
     return found
 
 
@@ -246,11 +247,25 @@ def quality(work: Workspace, data: Data, gold: np.ndarray, logprobs: np.ndarray)
 
 
 def main_metric(work: Workspace, data: Data) -> Any:
-    """Return the metric that the requirement names, else the task's first."""
+    """Return the metric that the requirement names, else the task's first: what is told of the test rows."""
+    return written_metric(work) or learning_metric(work, data)
+
+
+def learning_metric(work: Workspace, data: Data) -> Any:
+    """Return the metric that training, seeds, thresholds and the gate of int8 go by: the main one, but for answers that would have to be written each
+    time, where it is the task's first."""
     metrics = work.task.metrics(data.head)
+    return metrics.get(_required(work) or "") or next(iter(metrics.values()))
+
+
+def written_metric(work: Workspace) -> Any:
+    """Return the metric of written answers that the requirement names; None where it is about something else."""
+    return load("potstill.evaluation.answers:METRICS").get(_required(work))
+
+
+def _required(work: Workspace) -> str | None:
     required = work.recipe.requirement
-    name = required.quality.metric if required is not None and required.quality is not None else next(iter(metrics))
-    return metrics[name]
+    return required.quality.metric if required is not None and required.quality is not None else None
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

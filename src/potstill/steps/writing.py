@@ -16,6 +16,7 @@ from ..workspace import Workspace
 from .coding import coding, compare
 from .data import Data, fields
 
+OPTIONS = "options"  # a field that is there to be judged by: nobody reads it
 CHUNK = 128  # positions whose logits stand in memory at a time: some ten MB each side
 
 
@@ -114,7 +115,7 @@ class Writing:
         """Return a student that reads rows as its teacher does; raises :class:`TeacherError` where its tokens are others."""
         chat = self.work.recipe.teacher.chat
         made = student.reading(template=chat.template, options=chat.options, every_turn=chat.every_turn)
-        made.spec["fields"] = list(fields(self.data))  # so that who asks it later knows what a bare line is
+        made.spec["fields"] = [name for name in fields(self.data) if name != OPTIONS]  # so that who asks it later knows what a bare line is
         compare(teaching, made, rows)
         return made
 
@@ -162,7 +163,8 @@ class Writing:
     def pack(self, folder: Path, artifact: Any, rows: Sequence[Mapping[str, Any]], facts: Any, **given: Any) -> None:
         """Pack an artifact as a bundle with its probes; ``facts``: from the fields that it reads to what the card tells."""
         speaker = load("potstill.serving.generator:Generator").open(artifact.folder, threads=1)
-        load("potstill.bundle.write:write")(folder, artifact, rows=rows, facts=facts(tuple(rows[0]) if rows else ()), speaker=speaker, **given)
+        shown = [{name: value for name, value in row.items() if name != OPTIONS} for row in rows]
+        load("potstill.bundle.write:write")(folder, artifact, rows=shown, facts=facts(tuple(shown[0]) if shown else ()), speaker=speaker, **given)
 
 
 def _measured(told: Mapping[str, Any]) -> dict[str, Any]:

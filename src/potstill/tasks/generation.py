@@ -18,8 +18,8 @@ from ..records import Example, Head, HeadKind, field_digest
 from ..serving.conversation import FORMS, Conversation, conversation
 from . import cells
 
-ROLES: Final = ("messages", "prompt", "completion", "text", "group")
-LISTS: Final = ("messages", "prompt", "completion")  # roles whose cell may be a list of turns, in a table as JSON
+ROLES: Final = ("messages", "prompt", "completion", "text", "group", "options")
+LISTS: Final = {"messages": "[{", "prompt": "[{", "completion": "[{", "options": "["}  # roles whose cell may be a list, and how it begins as JSON in a table
 METRICS: Final = ("BitsPerByte", "Perplexity", "TokenAccuracy")  # the first is the main one
 ANSWERED: Final[tuple[str, ...]] = ()  # gold of a row that holds an answer: it has no label, and the answer itself stands in its fields
 
@@ -27,7 +27,8 @@ ANSWERED: Final[tuple[str, ...]] = ()  # gold of a row that holds an answer: it 
 @final
 @dataclass(frozen=True)
 class TextGeneration:
-    """See :class:`potstill.contracts.Task`. Fields: ``messages``; or ``prompt`` and, where there is one, ``completion``; or ``text``.
+    """See :class:`potstill.contracts.Task`. Fields: ``messages``; or ``prompt`` and, where there is one, ``completion``; or ``text``. Beside
+    them ``options``, of which the answer is one.
 
     Rows with one prompt are of one group where the data names none: they are resampled, and split, together.
     """
@@ -62,6 +63,7 @@ class TextGeneration:
         except DataError as error:
             raise BadRow(re.sub(r"\[\d+\]", "", error.message)) from None
         _check(told)
+        _options(fields.get("options"), told)
         group = cells.group(row.get(columns["group"])) if "group" in columns else _asked(told)
         return Example.make(fields, gold=ANSWERED if told.learnt else None, group=group, place=place)
 
@@ -99,7 +101,7 @@ def _cell(role: str, value: Any) -> Any:
         if role == "completion":
             return None
         raise BadRow(f"no {role}")
-    if isinstance(value, str) and role in LISTS and value.lstrip().startswith("[{"):  # how a table holds turns
+    if isinstance(value, str) and role in LISTS and value.lstrip().startswith(LISTS[role]):  # how a table holds turns
         try:
             value = json.loads(value)
         except ValueError:
@@ -107,6 +109,19 @@ def _cell(role: str, value: Any) -> Any:
     if hasattr(value, "tolist"):  # a list out of a Parquet file
         value = value.tolist()
     return value
+
+
+def _options(options: Any, told: Conversation) -> None:
+    """Raise :class:`BadRow` for options among which nothing can be chosen, or that the row's answer is none of."""
+    if options is None:
+        return
+    if not isinstance(options, list) or not all(isinstance(option, str) and option.strip() for option in options):
+        raise BadRow("options are no list of texts")
+    plain = [option.strip() for option in options]
+    if len(set(plain)) < max(len(plain), 2):
+        raise BadRow("options must be two or more, each once")
+    if told.learnt and told.turns[-1].content.strip() not in plain:
+        raise BadRow("the answer is none of the options")
 
 
 def _check(told: Conversation) -> None:

@@ -1,4 +1,4 @@
-"""A teacher that is a causal language model of ``transformers`` on this machine: what it says of each token that is to be learnt."""
+"""A teacher that is a causal language model of ``transformers`` on this machine: what it says of each token that is to be learnt, and what it writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..objectives.tokens.heads import Head as TokenHead
 from ..records import Answer, Answered, Example, Failed, Head, Want
 from ..serving.preprocess import Item
 from ..serving.turns import IGNORED, NEXT, Turns, spec_of
-from . import loading
+from . import loading, speaking
 from .build import Given, known
 from .files import folder_digest, local_folder, model_files
 from .gguf import usable
@@ -58,11 +58,12 @@ class _Line:
 
 @final
 class CausalTeacher:
-    """See :class:`potstill.contracts.Teacher`. Gives ``states`` and, once a coder was handed to it, ``tokens``; it has no labels.
+    """See :class:`potstill.contracts.Teacher`. Gives ``states``, ``text`` and, once a coder was handed to it, ``tokens``; it has no labels.
 
     ``states``: (positions, width) float16, what goes into its head at each place that foretells a learnt token, in row order; ``tokens``:
-    (1, bytes) uint8, what it said there as the coder of that name writes it. The model itself is loaded when it is first asked, so that a run
-    whose answers are all kept loads none. Its vocabulary is its tokenizer's: rows of its head that pad it have no part in what it says.
+    (1, bytes) uint8, what it said there as the coder of that name writes it; ``text``: see :func:`.speaking.wanted`. The model itself is loaded
+    when it is first asked, so that a run whose answers are all kept loads none. Its vocabulary is its tokenizer's: rows of its head that pad it
+    have no part in what it says.
     """
 
     repeated = 0
@@ -76,8 +77,10 @@ class CausalTeacher:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self.precision = loading.precision_of(precision, self._device)
         self._tokenizer, self._config = loading.tokenizer(folder), loading.config(folder)
-        if max_length > (most := loading.longest(SimpleNamespace(config=self._config), self._tokenizer)):
-            raise TeacherError(f"the model takes {most} tokens", place=f"teacher.max_length: {max_length}", remedy=f"max_length: {most}")
+        self._context = loading.longest(SimpleNamespace(config=self._config), self._tokenizer)
+        if max_length > self._context:
+            remedy = f"max_length: {self._context}"
+            raise TeacherError(f"the model takes {self._context} tokens", place=f"teacher.max_length: {max_length}", remedy=remedy)
         self.spec = spec_of(self._tokenizer, max_length=max_length, template=template, options=options, every_turn=every_turn)
         self.turns = Turns.make(self.spec, self._tokenizer.backend_tokenizer)
         self._coders: dict[str, Coder] = {}
@@ -92,7 +95,7 @@ class CausalTeacher:
         return self._identity
 
     def offers(self) -> frozenset[str]:
-        return frozenset({"states", "tokens"})
+        return frozenset({"states", "tokens", "text"})
 
     def facts(self) -> Mapping[str, Any]:
         head = self.head
@@ -140,12 +143,17 @@ class CausalTeacher:
         made = {example.id: read(self.turns, example) for example in examples}
         answers: dict[str, Answer] = {id: Failed(item) for id, item in made.items() if isinstance(item, str)}
         items = {id: item for id, item in made.items() if not isinstance(item, str)}
-        for id, states in self.states(items):
+        spoken, learnt = ([want for want in wants if (want.kind == "text") == own] for own in (True, False))
+        arrays: dict[str, dict[Want, np.ndarray]] = {id: {} for id in items}
+        for want in spoken:
+            for id, ids in self._written({example.id: example.fields for example in examples if example.id in items}, speaking.limit(want)):
+                arrays[id][want] = ids
+        for id, states in self.states(items) if learnt else ():
             if not torch.isfinite(states).all():
                 answers[id] = Failed("its states are not finite")
             else:
-                answers[id] = Answered({want: self._array(want, items[id], states) for want in wants})
-        yield from answers.items()
+                arrays[id] |= {want: self._array(want, items[id], states) for want in learnt}
+        yield from ({id: Answered(found) for id, found in arrays.items()} | answers).items()
 
     def ask(self, items: Sequence[Item]) -> Tensor:
         """Return the states of items, end to end *Shape:* (positions, width) float32: the teacher as it runs, without the store."""
@@ -156,6 +164,8 @@ class CausalTeacher:
         for want in wants:
             if want.kind == "tokens" and want.coded not in self._coders:
                 raise TeacherError(f"tokens by '{want.coded}', a coder that the teacher was not handed", place=want.key, remedy="fit the codebook first")
+            if want.kind == "text":
+                speaking.limit(want)
             if want.sample or want.top_k is not None or want.layer is not None:
                 raise TeacherError("a language model says always the same of a text, and all of it", place=want.key)
 
@@ -202,12 +212,21 @@ class CausalTeacher:
             ids[line, length - len(own) :], mask[line, length - len(own) :] = torch.from_numpy(own), 1
         mask[:, -1], cache = 1, None  # something must foretell the first token
         for _ in range(tokens):
-            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
-                out = self._model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            cache, ids = out.past_key_values, out.logits[:, -1].argmax(dim=1, keepdim=True)
+            logits, cache = self._next(ids, mask, cache)
+            ids = logits.argmax(dim=1, keepdim=True)
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
             yield
+
+    def _written(self, rows: Mapping[str, Mapping[str, Any]], most: int) -> Iterator[tuple[str, np.ndarray]]:
+        return speaking.written(self._next, self.turns, rows, most=most, context=self._context, batch=self.batch_size, device=self._device)
+
+    @torch.no_grad()
+    def _next(self, ids: Tensor, mask: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        """Read on by ``ids`` *Shape:* (rows, length); return the logits of what comes next (rows, vocabulary), and the cache that grew by them."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        with torch.autocast(self._device, torch.bfloat16, enabled=self.precision == "bf16"):
+            out = self._model(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return out.logits[:, -1, : len(self._tokenizer)], out.past_key_values
 
     # ------------------------------------------------------------------------------------------------------- the model
     @cached_property

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, final
 
 import numpy as np
 
-from .. import storage
+from .. import functions, storage
 from ..errors import TeacherError
-from ..lookup import did_you_mean
 from ..records import Answer, Answered, Example, Failed, Head, Want
 from .build import Given, known, task_names
 from .distributions import BadAnswer, logprobs
@@ -22,7 +17,6 @@ from .rows import only_logprobs
 
 VERSION = 1  # raise it when the same answers would be read otherwise
 LOGPROBS = Want("logprobs")
-_loaded: dict[str, tuple[Path, str]] = {}  # modules that were loaded here: the file, and what it held then
 
 
 @final
@@ -95,14 +89,10 @@ class CallableTeacher:
 
 def open_callable(spec: Any, head: Head, given: Given) -> CallableTeacher:
     """Return the teacher of a recipe's `kind: callable`. Raises :class:`TeacherError` for a function that can't be found or loaded."""
-    module_name, _, name = spec.function.partition(":")
     names = None
     if spec.labels is not None:
         names = task_names(spec.labels, {}, head, place="teacher.labels", remedy="name the entries of its lists by the task's labels")
-    function = getattr(_module(module_name, source_of(spec)), name, None)
-    if not callable(function):
-        there = [known for known, value in vars(sys.modules[module_name]).items() if callable(value) and not known.startswith("_")]
-        raise TeacherError(f"'{module_name}' has no function '{name}'", place="teacher.function", remedy=did_you_mean(name, there))
+    function = functions.find(spec.function, spec.folder, place="teacher", error=TeacherError)
     why = "it is a function: what it runs is not seen"
     facts = {
         "architecture": f"function {spec.function}", "parameters": None, "size_bytes": None, "layers": None, "width": None, "precision": None,
@@ -117,72 +107,8 @@ def identity(spec: Any) -> str:
 
 
 def source_of(spec: Any) -> Path:
-    """Return the file of the function's module: below the recipe's folder, else where Python finds modules. It is not run.
-
-    Raises :class:`TeacherError` where there is none.
-    """
-    module = spec.function.partition(":")[0]
-    parts = module.split(".")
-    for root in [*([spec.folder] if spec.folder else []), *sys.path]:
-        base = Path(root or ".").joinpath(*parts)
-        for path in (base / "__init__.py", base.with_suffix(".py")):
-            if path.is_file():
-                return path.resolve()
-    try:
-        found = importlib.util.find_spec(module)  # what is installed in other ways than by a folder
-    except (ImportError, ValueError):
-        found = None
-    if found is None or not found.origin or not Path(found.origin).is_file():
-        where = f"{spec.folder} and PYTHONPATH" if spec.folder else "PYTHONPATH"
-        remedy = f"put {parts[-1]}.py into {spec.folder or 'a folder on PYTHONPATH'}, or name its folder: teacher.folder"
-        raise TeacherError(f"there is no module '{module}' in {where}", place="teacher.function", remedy=remedy)
-    return Path(found.origin).resolve()
-
-
-def _module(name: str, path: Path) -> ModuleType:
-    """Return the module in ``path``, loaded anew where the file changed: what runs must be what the identity is told of.
-
-    Raises :class:`TeacherError` where loading it fails, or where another module has its name already.
-    """
-    held = storage.sha256_file(path)
-    there = sys.modules.get(name)
-    if there is not None and name not in _loaded and _file(there) == path:
-        return there  # the user's program runs it already
-    if there is not None and name not in _loaded:
-        raise TeacherError(f"another module is called '{name}': {_file(there) or 'a part of Python'}", place=str(path), remedy="rename yours")
-    if there is not None and _loaded[name] == (path, held):
-        return there
-    root = str(path.parents[len(name.split(".")) - (path.name != "__init__.py")])
-    if root not in sys.path:
-        sys.path.append(root)  # at the end: what stands beside the module hides nothing that is installed
-    if "." in name:
-        _parents(name, path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise TeacherError("Python can't load this", place=str(path), remedy="name a module: a .py file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever a user's module raises
-        del sys.modules[name]
-        raise TeacherError(
-            f"the module can't be loaded: {_words(error)}", place=str(path), remedy="does `python -c 'import ...'` work in this environment?"
-        ) from error
-    _loaded[name] = (path, held)
-    return module
-
-
-def _parents(name: str, path: Path) -> None:
-    try:
-        importlib.import_module(name.rpartition(".")[0])
-    except Exception as error:
-        raise TeacherError(f"the package can't be loaded: {_words(error)}", place=str(path)) from error
-
-
-def _file(module: ModuleType) -> Path | None:
-    found = getattr(module, "__file__", None)
-    return Path(found).resolve() if found else None
+    """Return the file of the function's module. Raises :class:`TeacherError` where there is none."""
+    return functions.source_of(spec.function, spec.folder, place="teacher", error=TeacherError)
 
 
 def _plain(value: Any) -> Any:
@@ -198,6 +124,4 @@ def _plain(value: Any) -> Any:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, BadAnswer):
-        return str(error)
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['without a word'])[0][:200]}"
+    return str(error) if isinstance(error, BadAnswer) else functions.words(error)
