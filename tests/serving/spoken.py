@@ -32,4 +32,4 @@ def writer(folder, *, template=CHATML, **sizes):
 
 def slow(folder):
     """One that takes its time: milliseconds a token, thousands of them."""
-    return writer(folder, hidden=256, layers=6, context=4096)
+    return writer(folder, hidden=128, layers=8, context=4096)

@@ -188,7 +188,9 @@ def told(error: Exception) -> Wrong:
         case Refused():
             return Wrong(503, f"the teacher can't be asked: {error}", "come again later", headers={"retry-after": "5"})
         case TimeoutError():
-            return Wrong(504, "no answer was ready in time", "send fewer inputs, or give more time: X-Timeout-Ms")
+            return Wrong(
+                504, "no answer was ready in time", "send fewer inputs, ask for fewer tokens, or give more time: X-Timeout-Ms, up to the server's --timeout"
+            )
         case DataError():
             return Wrong(400, error.message, error.remedy)
         case UserError() if not isinstance(error, BundleError):  # a model that can't answer is no mistake of the client's

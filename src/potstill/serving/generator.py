@@ -120,23 +120,23 @@ class Generator:
             raise DataError(f"the prompt has {len(ids):,} tokens, this model reads {most:,}", remedy="send fewer turns, or shorter ones")
         return np.array(ids or [self.turns.renderer.end], np.int64)
 
-    def steps(self, answers: Sequence[Answer], batch_size: int) -> Iterator[Answer | None]:
-        """Yield an answer each time it has got a token, until all have ended; None between two pieces of prompts that are read."""
+    def steps(self, answers: Sequence[Answer], batch_size: int, *, chunk: int | None = None) -> Iterator[Answer | None]:
+        """Yield an answer each time it has got a token, until all have ended; None behind each ``chunk`` positions of prompts that are read."""
         if batch_size < 1:
             raise UserError(f"a batch of {batch_size} rows can't be", remedy="take 1 or more")
         order = sorted((n for n, answer in enumerate(answers) if answer.finish is None), key=lambda n: len(answers[n].prompt))
         for start in range(0, len(order), batch_size):
-            yield from self._batch([answers[n] for n in order[start : start + batch_size]])
+            yield from self._batch([answers[n] for n in order[start : start + batch_size]], chunk or CHUNK)
 
-    def _batch(self, live: list[Answer]) -> Iterator[Answer | None]:
+    def _batch(self, live: list[Answer], chunk: int) -> Iterator[Answer | None]:
         length = max(len(answer.prompt) for answer in live)
         ids, there = (np.zeros((len(live), length), np.int64) for _ in range(2))
         for line, answer in enumerate(live):
             ids[line, length - len(answer.prompt) :] = answer.prompt
             there[line, length - len(answer.prompt) :] = 1
         cache = self._empty(len(live))
-        for start in range(0, length - 1, CHUNK):  # the last column is the first that is asked
-            part = slice(start, min(start + CHUNK, length - 1))
+        for start in range(0, length - 1, chunk):  # the last column is the first that is asked
+            part = slice(start, min(start + chunk, length - 1))
             self._run(cache, ids[:, part], there[:, part], np.zeros(1, np.int64))
             yield None
         now, seen = ids[:, -1:], there[:, -1:]

@@ -103,13 +103,12 @@ def open_bundle(path: Path, *, policy: Path | None = None, batch: int | None = N
     if policy is not None:
         raise UserError(f"{path} writes texts: no policy can pass them on to a teacher", place=str(policy), remedy="serve it without a policy")
     generators = {1: Generator.open(path)}
-    probes = _checked(path, generators[1])
-    rows = [{name: value for name, value in probe.fields.items() if name != "completion"} for probe in probes]
+    _checked(path, generators[1])
 
     def open_with(threads: int) -> Generator:
         return generators.setdefault(threads, generators.get(threads) or Generator.open(path, threads=threads))
 
-    tuned = measure(open_with, rows[0] if rows else {"prompt": "a few words to begin with"}, _threads(path, slots))
+    tuned = measure(open_with, _threads(path, slots))
     return Writer(path, papers.digest(papers.manifest(path)), generators[tuned.chosen.threads], tuned, batch or BATCH)
 
 

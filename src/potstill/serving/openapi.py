@@ -49,8 +49,8 @@ WRITES: Mapping[str, Schema] = {  # for a model that writes; a classifier does n
 STREAMS: Mapping[str, Schema] = {"stream": {"type": "boolean"}, "stream_options": _object(include_usage={"type": "boolean"})}
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 NONE: Schema = {"type": "null"}
-CHOICE = {"index": {"type": "integer"}, "finish_reason": {"enum": ["stop", "length"]}, "logprobs": NONE, "potstill": _ref("Prediction")}
-COMPLETION = {
+CHOICE: dict[str, Schema] = {"index": {"type": "integer"}, "finish_reason": {"enum": ["stop", "length"]}, "logprobs": NONE, "potstill": _ref("Prediction")}
+COMPLETION: dict[str, Schema] = {
     "id": TEXT, "object": TEXT, "created": {"type": "integer"}, "model": TEXT, "usage": _map({"type": "integer"}), "bundle": DIGEST, "policy": TEXT,
 }  # fmt: skip
 SCHEMAS: Mapping[str, Schema] = {

@@ -136,12 +136,12 @@ class Scheduler:
         return self.row_seconds.get(id(model), model.row_seconds)
 
     def _start(self) -> None:
+        self.shifts.admit()
         while self.busy < self.workers and self._take():
             pass
 
     def _take(self) -> bool:
         """Begin a call or a shift, of the two what had less of the workers; return whether there was one, and room for it."""
-        self.shifts.admit()
         ready = self.shifts.ready
         call = bool(self.waiting) and (self.lead >= 0 or not ready)
         if not (call or ready) or self.busy + self._room(self.waiting[0].model if call else ready[0].model) > self.workers:

@@ -10,10 +10,12 @@ from pathlib import Path
 from ..cascade.policy import Policy
 from ..errors import BundleError, DataError, UserError
 from .completions import Completion, Sampling
-from .generator import Generator, Row
+from .generator import CHUNK, Generator, Row
 from .tuning import WORTH
 
 TOKENS, SECONDS = 24, 0.5  # of each measurement, whichever ends first
+PROMPT = {"prompt": "a few words to begin with, " * 16}
+STEP_S, LEAST = 0.05, 8  # a piece of a prompt is read in about so long, though no fewer positions at a time: whoever waits for a worker waits for it
 LETTERS = 4.0  # of a token, about: what a prompt costs is guessed before it is read
 
 
@@ -79,6 +81,10 @@ class Writer:
         """Return how long an answer of so many tokens keeps a worker, about, to a prompt of so many characters."""
         return min(tokens, self.generator.context) * self.tuned.chosen.token_s + chars / LETTERS * self.tuned.chosen.read_s
 
+    def chunk(self, rows: int) -> int:
+        """Return how many positions of the prompts of so many rows are read at a time."""
+        return min(CHUNK, max(LEAST, int(STEP_S / max(1e-9, self.tuned.chosen.read_s * min(rows, self.batch)))))
+
     def said(self, rows: Sequence[Row], sampling: Sampling, *, pieces: bool) -> Iterator[Said | None]:
         """Yield what each token brings, None where a prompt is still being read; without ``pieces`` no text before an answer's end.
 
@@ -91,7 +97,7 @@ class Writer:
                 raise
             raise DataError(error.message, remedy=error.remedy) from error  # a chat template refuses its turns
         places = {id(answer): place for place, answer in enumerate(answers)}
-        for answer in self.generator.steps(answers, self.batch):
+        for answer in self.generator.steps(answers, self.batch, chunk=self.chunk(len(rows))):
             if answer is None:
                 yield None
             else:
@@ -99,10 +105,10 @@ class Writer:
                 yield Said(places[id(answer)], answer.piece() if pieces else "", whole)
 
 
-def measure(open_with: Callable[[int], Generator], row: Row, threads: Sequence[int]) -> Pace:
-    """Measure an answer to ``row`` with each number of ``threads``; more are chosen where an answer is written ``WORTH`` times as fast: who reads it
-    while it is written waits for each token."""
-    tried = tuple(_way(open_with(count), row, count) for count in threads)
+def measure(open_with: Callable[[int], Generator], threads: Sequence[int]) -> Pace:
+    """Measure an answer with each number of ``threads``; more are chosen where it is written ``WORTH`` times as fast: who reads it while it is written
+    waits for each token."""
+    tried = tuple(_way(open_with(count), count) for count in threads)
     chosen = tried[0]
     for way in tried[1:]:
         if WORTH * way.token_s < chosen.token_s:
@@ -110,13 +116,13 @@ def measure(open_with: Callable[[int], Generator], row: Row, threads: Sequence[i
     return Pace(chosen, tried)
 
 
-def _way(generator: Generator, row: Row, threads: int) -> Way:
-    for _ in generator.ticks([row], 1):  # warm: memory is taken at the first call of a shape
+def _way(generator: Generator, threads: int) -> Way:
+    for _ in generator.ticks([PROMPT], 1):  # warm: memory is taken at the first call of a shape
         pass
     began = time.perf_counter()
-    at = [time.perf_counter() for _ in _for(SECONDS, generator.ticks([row], TOKENS))]
-    token_s = (at[-1] - at[0]) / (len(at) - 1)
-    return Way(threads, token_s, max(0.0, at[0] - began - token_s) / max(1, len(generator.turns.question(generator.prepare(row)))))
+    at = [time.perf_counter() for _ in _for(SECONDS, generator.ticks([PROMPT], TOKENS))]
+    token_s, read = (at[-1] - at[0]) / (len(at) - 1), min(len(generator.turns.question(PROMPT)), generator.context - TOKENS)
+    return Way(threads, token_s, max(0.0, at[0] - began - token_s) / max(1, read))
 
 
 def _for(seconds: float, ticks: Iterator[None]) -> Iterator[None]:

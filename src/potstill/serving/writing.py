@@ -116,6 +116,8 @@ class Writing:
     def count(self, pen: Pen) -> None:
         """Count what a request's pen has written, and note it for the log."""
         measures, long, completions = self.measures, pen.long, pen.completions
+        if not long.worked_s:  # it never began
+            return
         read = sum(one.prompt_tokens for one in completions)
         measures.rows.labels(pen.alias, "student").inc(len(completions))
         measures.tokens.labels(pen.alias, "written").inc(pen.tokens)
