@@ -6,13 +6,16 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from potstill import storage
 from potstill.cli.main import main
+from potstill.serving.completions import Sampling
 from potstill.serving.models import WrongBundle, open_bundle
+from potstill.serving.writers import Pace, Way
 from tests.cascade.small import bundle
 from tests.serving.live import serving
 from tests.serving.spoken import slow, writer
@@ -311,6 +314,17 @@ def test_sigterm_lets_a_stream_end_and_no_torch_was_there(folder, server):
 
 
 # ----------------------------------------------------------------------------------------------------------- at the door
+def test_a_prompt_is_read_in_pieces_that_take_no_longer_than_others_can_wait(folder):
+    opened = open_bundle(folder / "chat")
+    for token_s, read_s, rows, positions in ((0.001, 1e-5, 1, 128), (0.001, 0.001, 1, 50), (0.13, 0.07, 1, 3), (0.001, 0.001, 4, 12), (0.001, 1.0, 9, 1)):
+        assert replace(opened, tuned=Pace(Way(1, token_s, read_s), ())).chunk(rows) == positions
+    said = [one for one in opened.said([{"prompt": "the good film"}], Sampling.checked(9, 0.0, 1.0, 0, ()), pieces=True) if one is not None]
+    fine = replace(opened, tuned=Pace(Way(1, 0.001, 1.0), ()))
+    steps = list(fine.said([{"prompt": "the good film"}], Sampling.checked(9, 0.0, 1.0, 0, ()), pieces=True))
+    assert [one for one in steps if one is not None][-1].whole.ids == said[-1].whole.ids
+    assert steps[:2] == [None, None]  # it can be left between two pieces
+
+
 @pytest.mark.parametrize("option", ["--policy", "--teacher"])
 def test_a_cascade_can_t_stand_behind_texts(folder, option, capsys):
     assert main(["serve", str(folder / "tickets"), str(folder / "chat"), option, f"chat={folder}"]) == 2

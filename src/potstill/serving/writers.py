@@ -15,7 +15,7 @@ from .tuning import WORTH
 
 TOKENS, SECONDS = 24, 0.5  # of each measurement, whichever ends first
 PROMPT = {"prompt": "a few words to begin with, " * 16}
-STEP_S, LEAST = 0.05, 8  # a piece of a prompt is read in about so long, though no fewer positions at a time: whoever waits for a worker waits for it
+STEP_S, STEP_TOKENS = 0.05, 2  # a piece of a prompt is read in about so long, or as long as so many tokens: whoever waits for a worker waits for it
 LETTERS = 4.0  # of a token, about: what a prompt costs is guessed before it is read
 
 
@@ -83,7 +83,8 @@ class Writer:
 
     def chunk(self, rows: int) -> int:
         """Return how many positions of the prompts of so many rows are read at a time."""
-        return min(CHUNK, max(LEAST, int(STEP_S / max(1e-9, self.tuned.chosen.read_s * min(rows, self.batch)))))
+        way = self.tuned.chosen
+        return min(CHUNK, max(1, int(max(STEP_S, STEP_TOKENS * way.token_s) / max(1e-9, way.read_s * min(rows, self.batch)))))
 
     def said(self, rows: Sequence[Row], sampling: Sampling, *, pieces: bool) -> Iterator[Said | None]:
         """Yield what each token brings, None where a prompt is still being read; without ``pieces`` no text before an answer's end.
