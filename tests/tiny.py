@@ -101,7 +101,7 @@ def masked_lm(folder: Path, texts: Sequence[str], *, steps: int = 60, hidden: in
 START, END, UNKNOWN = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 
 
-def decoder(folder: Path, *, hidden: int = 32, layers: int = 3, heads: int = 4, shared: int = 2, seed: int = 0) -> Path:
+def decoder(folder: Path, *, hidden: int = 32, layers: int = 3, heads: int = 4, shared: int = 2, context: int = 128, seed: int = 0) -> Path:
     """Write a LlamaForCausalLM, ``shared`` key heads for its ``heads``, and its tokenizer, to ``folder``; return the folder.
 
     As language models often have it, its padding token is its end, and the tokenizer adds neither.
@@ -110,7 +110,7 @@ def decoder(folder: Path, *, hidden: int = 32, layers: int = 3, heads: int = 4, 
     tokenizer = byte_pairs()
     config = LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(), hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=shared,
-        intermediate_size=2 * hidden, max_position_embeddings=128, bos_token_id=1, eos_token_id=2, pad_token_id=2, initializer_range=0.3,
+        intermediate_size=2 * hidden, max_position_embeddings=context, bos_token_id=1, eos_token_id=2, pad_token_id=2, initializer_range=0.3,
         tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).eval().save_pretrained(folder)

@@ -15,6 +15,7 @@ import pytest
 from potstill.cli.main import main
 from tests.cascade.small import bundle
 from tests.serving.live import serving
+from tests.serving.spoken import writer
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "serving.md").read_text("utf-8")
@@ -23,14 +24,21 @@ GUIDE = (ROOT / "docs" / "serving.md").read_text("utf-8")
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here: the examples with it were not run")
 def test_the_examples_run(tmp_path):
-    with serving(f"tickets={bundle(tmp_path / 'tickets')}", "--api-key-env", "KEY", folder=tmp_path, env={"KEY": "k"}) as running:
+    served = (f"tickets={bundle(tmp_path / 'tickets')}", f"replies={writer(tmp_path / 'replies')}")
+    with serving(*served, "--api-key-env", "KEY", folder=tmp_path, env={"KEY": "k"}) as running:
         env = {**os.environ, "URL": running.url, "KEY": "k", "NO_PROXY": "*", "no_proxy": "*"}
         shells = re.findall(r"```sh\n(.*?)```", GUIDE, re.S)
         answers = [json.loads(subprocess.run(["bash", "-ec", shell], env=env, capture_output=True, text=True, check=True).stdout) for shell in shells]
-        assert [sorted(answer)[0] for answer in answers] == ["bundle", "bundle", "id"]
+        assert [sorted(answer)[0] for answer in answers] == ["bundle", "bundle", "bundle", "id"]
         assert len(answers[0]["predictions"]) == 2
-        (program,) = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
-        lines = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert answers[2]["usage"]["completion_tokens"] == 40
+        predicts, streams = re.findall(r"```python\n(.*?)```", GUIDE, re.S)
+        said = [subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout for program in (predicts, streams)]
+        asked = {"model": "replies", "messages": [{"role": "user", "content": "Name three colors."}], "max_tokens": 40}
+        with running.client(headers={"authorization": "Bearer k"}) as client:
+            whole = client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]
+        assert said[1].split() == whole.split()  # print writes a line's end as this system does
+        lines = said[0].splitlines()
         assert [line.split()[0] for line in lines] == [one["label"] for one in answers[0]["predictions"]]
 
 

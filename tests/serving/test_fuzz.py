@@ -1,5 +1,5 @@
-"""Whatever is sent, the server answers, and never with 500: random bytes, JSON of any kind, bodies that are nearly right or as its OpenAPI document
-says, odd headers.
+"""Whatever is sent, the server answers, and never with 500, a model with labels and one that writes: random bytes, JSON of any kind, bodies that are
+nearly right or as its OpenAPI document says, odd headers.
 
 ``POTSTILL_FUZZ=5000`` sends so many of each kind.
 """
@@ -20,15 +20,17 @@ from potstill.serving.openapi import document
 from potstill.serving.settings import Keys, Settings
 from tests.cascade.small import bundle
 from tests.serving.live import serving
+from tests.serving.spoken import writer
 
 pytestmark = pytest.mark.slow
 MANY = settings(max_examples=int(os.environ.get("POTSTILL_FUZZ", "150")), deadline=None, suppress_health_check=list(HealthCheck), database=None)
 PATHS = ("/v1/predict", "/v1/chat/completions", "/v1/completions", "/v2/models/tickets/infer", "/v1/admin/aliases/tickets", "/v1/admin/aliases/tickets/weights",
-         "/v1/admin/aliases/tickets/back", "/v1/admin/aliases/x", "/v2/models/x%00y/infer", "/v2/models/tickets/versions/%F0/infer")  # fmt: skip
+         "/v1/admin/aliases/tickets/back", "/v1/admin/aliases/x", "/v2/models/x%00y/infer", "/v2/models/chat/infer",
+         "/v1/admin/aliases/chat", "/v2/models/tickets/versions/%F0/infer")  # fmt: skip
 KNOWN = {200, 400, 404, 413, 429}
 
 # Surrogates on purpose: JSON may hold halves of pairs, and what is told back must go out again.
-texts = st.text(st.characters(exclude_categories=[]), max_size=40) | st.sampled_from(["", "\0", "\ud800", "model", "tickets", "BYTES", "text", "user"])
+texts = st.text(st.characters(exclude_categories=[]), max_size=40) | st.sampled_from(["", "\0", "\ud800", "model", "tickets", "chat", "BYTES", "text", "user"])
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.integers(10**300, 10**301)
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12)
 tensors = st.fixed_dictionaries(
@@ -37,10 +39,14 @@ tensors = st.fixed_dictionaries(
 messages = st.fixed_dictionaries(
     {}, optional={"role": st.just("user") | values, "content": texts | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": texts})) | values}
 )
+models = st.sampled_from(["tickets", "chat"])
 bodies = st.fixed_dictionaries(
-    {},
+    {"model": models | models | values},
     optional={
-        "model": st.just("tickets") | values, "inputs": st.lists(texts | st.fixed_dictionaries({"text": texts}) | tensors | values, max_size=4) | values,
+        "inputs": st.lists(texts | st.fixed_dictionaries({"text": texts}) | tensors | messages | values, max_size=4) | values,
+        "max_tokens": st.integers(-1, 20) | values, "max_completion_tokens": st.none() | values, "temperature": st.floats(0, 2) | values,
+        "top_p": st.floats(0, 1) | values, "seed": st.integers(-9, 9) | values, "stop": texts | st.lists(texts, max_size=3) | values,
+        "stream_options": st.fixed_dictionaries({"include_usage": st.booleans()}) | values, "n": st.just(1) | values, "tools": st.just([]) | values,
         "messages": st.lists(messages | values, max_size=3) | values, "prompt": texts | st.lists(texts, max_size=3) | values, "stream": st.booleans() | values,
         "id": values, "outputs": st.lists(st.fixed_dictionaries({"name": texts | st.just("label") | values}), max_size=2) | values,
         "bundle": st.sampled_from(["/", "/nothing", "\0", ""]) | values, "policy": values, "weight": values,
@@ -51,7 +57,14 @@ bodies = st.fixed_dictionaries(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzzed")
-    arguments = (bundle(folder / "tickets"), "--admin-key-env", "ADMIN_KEY", "--max-body", 50_000)
+    arguments = (
+        bundle(folder / "tickets"),
+        writer(folder / "chat", hidden=16, layers=1, heads=2, shared=1, context=80),
+        "--admin-key-env",
+        "ADMIN_KEY",
+        "--max-body",
+        50_000,
+    )
     with serving(*arguments, folder=folder, env={"ADMIN_KEY": "k"}) as running:
         yield running
 
@@ -121,7 +134,7 @@ def allowed(schema):  # noqa: C901 - a case for each kind of schema
 
 def from_the_document():
     """Requests that the server's own OpenAPI document allows: (method, path, body), the path's variables filled in."""
-    names = st.sampled_from(["tickets", "nobody"]) | st.text("abz-_0", min_size=1, max_size=8)
+    names = st.sampled_from(["tickets", "chat", "nobody"]) | st.text("abz-_0", min_size=1, max_size=8)
     for path, operations in WHOLE["paths"].items():
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {}).get("application/json")
@@ -146,10 +159,19 @@ def test_json_of_any_kind(client, path, body):
 
 
 @MANY
-@given(path=st.sampled_from(PATHS), text=texts, id=st.binary(max_size=30), timeout=st.text("0123456789-x.", max_size=12), length=st.integers(0, 200_000))
-def test_odd_headers_and_long_texts(client, path, text, id, timeout, length):
+@given(
+    path=st.sampled_from(PATHS),
+    model=models,
+    text=texts,
+    id=st.binary(max_size=30),
+    timeout=st.text("0123456789-x.", max_size=12),
+    length=st.integers(0, 200_000),
+)
+def test_odd_headers_and_long_texts(client, path, model, text, id, timeout, length):
     headers = {"x-request-id": b"".join(bytes([c]) for c in id if 32 < c < 127), "x-timeout-ms": timeout or "1000", "content-type": "x/y"}
-    body = json.dumps({"inputs": [text + "a" * length], "prompt": text, "messages": [{"role": "user", "content": text}]}).encode()
+    ways = {"inputs": [text + "a" * length], "prompt": text, "messages": [{"role": "user", "content": text}]}
+    wanted = {"/v1/chat/completions": ["messages"], "/v1/completions": ["prompt"]}.get(path, ["inputs"])
+    body = json.dumps({"model": model, **{name: ways[name] for name in wanted}}).encode()
     found = client.post(path, content=body, headers=headers)
     assert found.status_code in KNOWN | {504}, (found.status_code, found.text[:300])
 
@@ -164,7 +186,8 @@ def test_what_is_no_http_closes_no_door(server, client, raw):
 
 
 def test_after_all_that_it_answers_as_before_and_nothing_is_held(server, client):
-    assert client.post("/v1/predict", json={"inputs": ["one two"]}).status_code == 200
+    for model in ("tickets", "chat"):
+        assert client.post("/v1/predict", json={"model": model, "inputs": ["one two"]}).status_code == 200
     text = client.get("/metrics").text
     assert "potstill_queue_rows 0.0" in text
     assert "potstill_running_rows 0.0" in text

@@ -13,18 +13,25 @@ from potstill.serving.openapi import SCHEMAS, TOLD, document
 from potstill.serving.settings import Keys, Settings
 from tests.cascade.small import bundle
 from tests.serving.live import serving
+from tests.serving.spoken import writer
 
 ASKED = [
-    ("/v1/predict", {"inputs": ["a", {"text": "b"}]}),
-    ("/v1/predict", {"inputs": [1]}),
+    ("/v1/predict", {"inputs": ["a", {"text": "b"}], "model": "tickets"}),
+    ("/v1/predict", {"inputs": [1], "model": "tickets"}),
     ("/v1/predict", {"inputs": ["a"], "model": "nobody"}),
-    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
-    ("/v1/chat/completions", {"messages": []}),
-    ("/v1/completions", {"prompt": ["a", "b"]}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "model": "tickets"}),
+    ("/v1/chat/completions", {"messages": [], "model": "tickets"}),
+    ("/v1/completions", {"prompt": ["a", "b"], "model": "tickets"}),
     ("/v2/models/tickets/infer", {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [2], "data": ["a", "b"]}]}),
     ("/v2/models/tickets/infer", {"inputs": 3}),
     ("/v1/admin/aliases/tickets/weights", {}),
     ("/v1/admin/aliases/tickets/back", {}),
+    ("/v1/predict", {"inputs": ["a", {"prompt": "b"}, {"messages": [{"role": "user", "content": "a"}]}], "model": "chat", "max_tokens": 3}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "model": "chat", "max_tokens": 3, "temperature": 1.5, "stop": ["x"]}),
+    ("/v1/completions", {"prompt": ["a", "b"], "model": "chat", "max_tokens": 3, "seed": 4, "user": "me"}),
+    ("/v1/completions", {"prompt": "a", "model": "chat", "n": 2}),
+    ("/v2/models/chat/infer", {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["a"]}]}),
+    ("/v2/models/chat", None),
     *[(path, None) for path in ("/v1/models", "/v2", "/v2/models/tickets", "/v2/models/nobody", "/v1/admin/aliases", "/v1/live", "/openapi.json")],
 ]
 
@@ -45,7 +52,7 @@ def test_every_place_is_described_and_nothing_else():
 def test_real_answers_are_as_it_says(tmp_path):
     headers = {"authorization": "Bearer k"}
     with (
-        serving(bundle(tmp_path / "tickets"), "--admin-key-env", "ADMIN_KEY", folder=tmp_path, env={"ADMIN_KEY": "k"}) as running,
+        serving(bundle(tmp_path / "tickets"), writer(tmp_path / "chat"), "--admin-key-env", "ADMIN_KEY", folder=tmp_path, env={"ADMIN_KEY": "k"}) as running,
         running.client(headers=headers) as client,
     ):
         whole = client.get("/openapi.json").json()

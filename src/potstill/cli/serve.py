@@ -15,7 +15,7 @@ from .. import lookup
 from ..errors import UserError
 from .edge import say
 from .options import Debug, Quiet
-from .ship import bundle_of
+from .ship import bundle_of, generates
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -70,8 +70,9 @@ def serve(
 ) -> int:
     """Serve bundles over HTTP: many small models in one process, on ONNX Runtime, without torch.
 
-    POST /v1/predict {"inputs": [...]}; the Open Inference Protocol under /v2; OpenAI's shape at /v1/chat/completions; /livez,
-    /readyz, /metrics. A bundle is ready when its stored probes were answered as they should. SIGTERM drains.
+    POST /v1/predict {"inputs": [...]}; the Open Inference Protocol under /v2; OpenAI's shapes at /v1/chat/completions and
+    /v1/completions, where language models write, as a stream too; /livez, /readyz, /metrics. A bundle is ready when its stored
+    probes were answered as they should. SIGTERM drains.
 
     [bold]Examples[/bold]
 
@@ -83,14 +84,19 @@ def serve(
     lookup.require("onnxruntime", "starlette", "uvicorn", "prometheus_client")
     folders = _named(bundles)
     names = list(folders)
-    policies = _of(policy, names, "--policy")
+    policies, asides = _of(policy, names, "--policy"), _of(teacher, names, "--teacher")
+    writers = {name for name, folder in folders.items() if generates(folder)}
+    for option, given in (("--policy", policies), ("--teacher", asides)):
+        if wrong := sorted(writers & set(given)):
+            told = f"'{wrong[0]}' writes texts: a cascade passes labels on to a teacher, not texts"
+            raise UserError(told, place=f"{option} {given[wrong[0]]}", remedy=f"serve it without {option}")
     served = [lookup.load("potstill.serving.app:Served")(name, folder, policies.get(name)) for name, folder in folders.items()]
     settings = lookup.load("potstill.serving.settings:Settings")(
         host=host, port=port, max_queue=max_queue, max_requests=max_requests, max_wait_s=max_wait, timeout_s=timeout, max_body_bytes=max_body,
         max_rows=max_rows, max_chars=max_chars, workers=workers, batch=batch, drain_s=drain, log_inputs=log_inputs, open_metrics=open_metrics, quiet=quiet,
     )  # fmt: skip
     keys = lookup.load("potstill.serving.settings:keys_from")(api_key_env or (), admin_key_env or ())
-    teachers = {name: _command(path, folders[name]) for name, path in _of(teacher, names, "--teacher").items()}
+    teachers = {name: _command(path, folders[name]) for name, path in asides.items()}
     shown = (lambda text: None) if quiet else say
     for name, folder in folders.items():
         beside = folder.with_name(f"{folder.name}.policy.json")
@@ -98,6 +104,8 @@ def serve(
             shown(f"{name}: without a policy its teacher is never asked; --policy {beside if beside.is_file() else 'FILE, of `potstill cascade fit`'}")
         elif name not in policies and beside.is_file():
             shown(f"{name}: the policy beside the bundle is not used; --policy {beside} uses it")
+        if name in writers and traffic is not None:
+            shown(f"{name}: what it writes is not kept: the traffic log is of labels")
     kept = None
     if traffic is not None:
         kept = lookup.load("potstill.monitoring.traffic:open_log")(

@@ -42,7 +42,7 @@ def predict(
       echo "Name three colors." | potstill predict runs/chat/bundle --max-tokens 64
     """
     folder = bundle_of(bundle)
-    if _generates(folder):
+    if generates(folder):
         generator = lookup.load("potstill.serving.generator:Generator").open(folder, threads=threads)
         options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "seed": seed}
         answers = lookup.load("potstill.serving.stream:generate_lines")(generator, _lines(file), batch=min(batch, TOGETHER), **options)
@@ -67,7 +67,7 @@ def verify(bundle: BundleFolder, json: Json = False, debug: Debug = False) -> in
       potstill verify runs/tickets/bundle --json
     """
     folder = bundle_of(bundle)
-    opened = "generator:Generator" if _generates(folder) else "predictor:Predictor"
+    opened = "generator:Generator" if generates(folder) else "predictor:Predictor"
     problems = lookup.load("potstill.bundle.verify:verify")(folder, lookup.load(f"potstill.serving.{opened}").open)
     if json:
         typer.echo(jsonlib.dumps({"bundle": str(folder), "ok": not problems, "problems": [vars(problem) for problem in problems]}, indent=1))
@@ -85,7 +85,7 @@ def bundle_of(path: Path) -> Path:
     return path if path.is_dir() else folder_of(path, "manifest.json", "bundle", "`potstill run RECIPE` writes one: runs/NAME/bundle")
 
 
-def _generates(folder: Path) -> bool:
+def generates(folder: Path) -> bool:
     """Tell whether a bundle's model is a language model; what can't be read is for whoever opens it to say."""
     try:
         return bool(storage.read_json(folder / "artifact.json")["head"].get("kind") == "tokens")

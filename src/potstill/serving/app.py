@@ -13,19 +13,22 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from .. import __version__
-from . import openapi, page, shapes
+from . import openapi, page, shapes, written
 from .answering import Answering
 from .behind import Teacher
-from .door import Door, Note, Receive, Scope, Send, body_of, log, unless_gone
+from .door import App, Door, Note, Receive, Scope, Send, body_of, log, unless_gone
 from .live import Live
 from .measures import CONTENT_TYPE, Measures
-from .models import NAME, Aliases, Model, open_model
+from .models import NAME, Aliases, Model, Opened, open_bundle
 from .scheduler import Scheduler
 from .settings import Keys, Settings
 from .shapes import Bounds, Shape, Wrong
 from .tuning import cores
+from .writers import Writer
+from .writing import Writing
+from .written import Form
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[App]]  # what it returns is the response
 TIMEOUT = "x-timeout-ms"  # a request may ask for less time than the server allows
 
 
@@ -54,18 +57,19 @@ class Serving:
 
     def __post_init__(self) -> None:
         self.answering = Answering(self.scheduler, self.measures, self.teachers)
-        self.live = Live(lambda: self.scheduler.waiting_rows)
+        self.live = Live(lambda: self.scheduler.all_waiting)
+        self.writing = Writing(self.scheduler, self.measures, self.live, self.settings)
         self.answering.hooks.append(self.live)
         self.door = Door(Router(_routes(self), default=_nowhere), self.settings, self.keys, self.measures, self.live)
-        self.measures.watch("potstill_queue_rows", "Rows that wait.", lambda: self.scheduler.waiting_rows)
-        self.measures.watch("potstill_running_rows", "Rows that are worked on.", lambda: self.scheduler.running_rows)
+        self.measures.watch("potstill_queue_rows", "Rows that wait.", lambda: self.scheduler.all_waiting)
+        self.measures.watch("potstill_running_rows", "Rows that are worked on.", lambda: self.scheduler.all_running)
         self.measures.watch("potstill_requests_inside", "Requests that are not answered yet.", lambda: self.door.inside)
 
-    async def open(self, served: Sequence[Served]) -> list[Model]:
-        """Open bundles, one after the other, and be ready. Raises what :func:`models.open_model` does."""
+    async def open(self, served: Sequence[Served]) -> list[Opened]:
+        """Open bundles, one after the other, and be ready. Raises what :func:`models.open_bundle` does."""
         models = []
         for one in served:
-            model = await asyncio.to_thread(open_model, one.bundle, policy=one.policy, batch=self.settings.batch, slots=self.scheduler.workers)
+            model = await asyncio.to_thread(open_bundle, one.bundle, policy=one.policy, batch=self.settings.batch, slots=self.scheduler.workers)
             self.aliases.put(one.name, model)
             models.append(model)
             log("opened", model=one.name, digest=model.digest[:12], workers=self.scheduler.workers, measured=model.tuned.told())
@@ -95,15 +99,15 @@ def _json(value: Any, status: int = 200) -> Response:
 # ------------------------------------------------------------------------------------------------------------- the places
 def _routes(serving: Serving) -> list[Route]:
     table: Sequence[tuple[str, str, Handler]] = (  # looked through from the top: what is asked most stands there
-        ("POST", "/v1/predict", _predict(serving, shapes.NATIVE)),
+        ("POST", "/v1/predict", _predict(serving, shapes.NATIVE, written.NATIVE)),
         ("GET", "/livez", _live), ("GET", "/v2/health/live", _live), ("GET", "/readyz", _ready(serving)), ("GET", "/v2/health/ready", _ready(serving)),
         ("GET", "/metrics", _metrics(serving)), ("GET", "/", _page), ("GET", "/v1/live", _numbers(serving)),
-        ("POST", "/v1/chat/completions", _predict(serving, shapes.CHAT)),
-        ("POST", "/v1/completions", _predict(serving, shapes.COMPLETIONS)), ("GET", "/v1/models", _models(serving)),
+        ("POST", "/v1/chat/completions", _predict(serving, shapes.CHAT, written.CHAT)),
+        ("POST", "/v1/completions", _predict(serving, shapes.COMPLETIONS, written.COMPLETIONS)), ("GET", "/v1/models", _models(serving)),
         ("GET", "/v2", _v2_server), ("GET", "/v2/models/{name}", _v2_model(serving)), ("GET", "/v2/models/{name}/ready", _v2_ready(serving)),
-        ("POST", "/v2/models/{name}/infer", _predict(serving, shapes.V2)), ("GET", "/v2/models/{name}/versions/{version}", _v2_model(serving)),
+        ("POST", "/v2/models/{name}/infer", _predict(serving, shapes.V2, written.V2)), ("GET", "/v2/models/{name}/versions/{version}", _v2_model(serving)),
         ("GET", "/v2/models/{name}/versions/{version}/ready", _v2_ready(serving)),
-        ("POST", "/v2/models/{name}/versions/{version}/infer", _predict(serving, shapes.V2)),
+        ("POST", "/v2/models/{name}/versions/{version}/infer", _predict(serving, shapes.V2, written.V2)),
         ("GET", "/v1/admin/aliases", _aliases(serving)), ("POST", "/v1/admin/aliases/{name}", _swap(serving)),
         ("POST", "/v1/admin/aliases/{name}/weights", _weights(serving)), ("POST", "/v1/admin/aliases/{name}/back", _back(serving)),
         ("GET", "/openapi.json", _described(serving)),
@@ -164,7 +168,7 @@ def _numbers(serving: Serving) -> Handler:
         scheduler, settings, door = serving.scheduler, serving.settings, serving.door
         served = {name: [{key: one[key] for key in ("digest", "weight", "policy")} for one in models] for name, models in serving.aliases.told().items()}
         queue = {
-            "rows": scheduler.waiting_rows, "most_rows": settings.max_queue, "running": scheduler.running_rows,
+            "rows": scheduler.all_waiting, "most_rows": settings.max_queue, "running": scheduler.all_running,
             "inside": door.inside, "most_inside": settings.max_requests,
         }  # fmt: skip
         state = {"ready": serving.ready, "stopping": door.stopping, "version": __version__}
@@ -173,19 +177,23 @@ def _numbers(serving: Serving) -> Handler:
     return numbers
 
 
-def _predict(serving: Serving, shape: Shape) -> Handler:
+def _predict(serving: Serving, shape: Shape, form: Form) -> Handler:
+    """What is asked of a model: ``shape`` is the protocol for one with labels, ``form`` for one that writes."""
     settings = serving.settings
     bounds = Bounds(settings.max_rows, settings.max_chars)
 
-    async def predict(request: Request) -> Response:
+    async def predict(request: Request) -> App:
         note: Note = request.scope["note"]
         within = _within(request, settings.timeout_s)
         if not serving.ready:
             raise Wrong(503, "the server is not ready yet", headers={"retry-after": "1"})
-        async with asyncio.timeout(within):
+        until = asyncio.get_running_loop().time() + within
+        async with asyncio.timeout_at(until):
             body = shapes.parse(await body_of(request, settings.max_body_bytes))
             alias, model = _route(serving, request, shape.model(body))
             note.alias = alias
+            if isinstance(model, Writer):
+                return await serving.writing.answer(request, form, alias, model, body, until)
             rows = shapes.rows_of(shape.rows(body, model), model.predictor.fields, bounds)
             note.more["rows"] = len(rows)
             found = await unless_gone(request, serving.answering.answer(alias, model, rows, within))
@@ -213,7 +221,7 @@ def _within(request: Request, most: float) -> float:
     return min(most, int(given) / 1000)
 
 
-def _route(serving: Serving, request: Request, named: str | None) -> tuple[str, Model]:
+def _route(serving: Serving, request: Request, named: str | None) -> tuple[str, Opened]:
     alias, model = serving.aliases.route(request.path_params.get("name", named))
     version = request.path_params.get("version")
     if version is None:
@@ -238,7 +246,10 @@ async def _v2_server(request: Request) -> Response:
 
 def _v2_model(serving: Serving) -> Handler:
     async def metadata(request: Request) -> Response:
-        return _json(shapes.v2_metadata(*_route(serving, request, None)))
+        alias, model = _route(serving, request, None)
+        if isinstance(model, Writer):
+            raise Wrong(400, "this model writes texts: it has no tensors", "ask it at /v1/completions or /v1/chat/completions")
+        return _json(shapes.v2_metadata(alias, model))
 
     return metadata
 
@@ -275,10 +286,10 @@ def _swap(serving: Serving) -> Handler:
             try:
                 rule = None if policy is None else Path(policy)
                 batch, slots = serving.settings.batch, serving.scheduler.workers
-                opened = await asyncio.to_thread(open_model, Path(bundle), policy=rule, batch=batch, slots=slots)
+                opened = await asyncio.to_thread(open_bundle, Path(bundle), policy=rule, batch=batch, slots=slots)
             except Exception as error:  # whatever it is, what is served stays as it was
                 raise Wrong(400, f"this bundle can't be served: {str(error).splitlines()[0][:300]}") from error
-            _same_labels(serving, name, opened)
+            _same_kind(serving, name, opened)
             serving.aliases.put(name, opened, float(weight))
             _tidy(serving)
         log("swapped", model=name, served=serving.aliases.told()[name])
@@ -287,11 +298,18 @@ def _swap(serving: Serving) -> Handler:
     return swap
 
 
-def _same_labels(serving: Serving, name: str, opened: Model) -> None:
-    """Raise :class:`Wrong` for a bundle of other labels than the teacher behind this name answers in the order of."""
-    if name not in serving.teachers or name not in serving.aliases.by_name:
+def _same_kind(serving: Serving, name: str, opened: Opened) -> None:
+    """Raise :class:`Wrong` for a bundle that writes where labels are told, or the other way round; and for one of other labels than the teacher
+    behind this name answers in the order of."""
+    if name not in serving.aliases.by_name:
         return
-    now = serving.aliases.by_name[name].models[0][0].predictor
+    before = serving.aliases.by_name[name].models[0][0]
+    if type(before) is not type(opened):
+        what = "writes texts, and what is served under this name tells labels" if isinstance(opened, Writer) else "tells labels, and this name's writes texts"
+        raise Wrong(400, f"this bundle {what}", "serve it under another name")
+    if name not in serving.teachers or not isinstance(before, Model) or not isinstance(opened, Model):
+        return
+    now = before.predictor
     if (now.kind, now.labels) != (opened.predictor.kind, opened.predictor.labels):
         raise Wrong(400, "this bundle has other labels than the teacher behind this name", "serve it under another name")
 

@@ -99,7 +99,7 @@ class Door:
         except Exception as error:
             wrong = told(error)
             if wrong.status == 500:
-                note.more["error"] = _where(error)
+                note.more["error"] = fault(error)
             if wrong.status == 504:
                 self.measures.cancelled.labels("deadline").inc()
             if note.status:  # the answer has begun: all that can be done is to end it
@@ -188,7 +188,9 @@ def told(error: Exception) -> Wrong:
         case Refused():
             return Wrong(503, f"the teacher can't be asked: {error}", "come again later", headers={"retry-after": "5"})
         case TimeoutError():
-            return Wrong(504, "no answer was ready in time", "send fewer inputs, or give more time: X-Timeout-Ms")
+            return Wrong(
+                504, "no answer was ready in time", "send fewer inputs, ask for fewer tokens, or give more time: X-Timeout-Ms, up to the server's --timeout"
+            )
         case DataError():
             return Wrong(400, error.message, error.remedy)
         case UserError() if not isinstance(error, BundleError):  # a model that can't answer is no mistake of the client's
@@ -196,7 +198,7 @@ def told(error: Exception) -> Wrong:
     return Wrong(500, "a fault of the server's; its log says which, by the request's id")
 
 
-def _where(error: Exception) -> dict[str, Any]:
+def fault(error: Exception) -> dict[str, Any]:
     """Return the kind of an error and where it was raised; never its words, which may hold an input."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return {"kind": type(error).__name__, "at": [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames]}

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 
 from .. import rng
-from ..errors import BundleError, UserError
+from ..errors import BundleError, DataError, UserError
 from ..records import Field
 from .completions import Answer, Completion, Sampling
 from .predictor import MEND, describe, open_session
@@ -79,8 +79,8 @@ class Generator:
         ``temperature`` 0 takes the likeliest token; otherwise tokens are drawn, a row's by ``seed`` and its own prompt, whatever rows stand beside it.
         Ends at a token that ends an answer, before the first of ``stop`` texts, or where ``max_tokens`` or the model's context is full.
         """
-        answers = self._answers(rows, Sampling.checked(max_tokens, temperature, top_p, seed, stop))
-        for _ in self._told(answers, batch_size):
+        answers = self.answers(rows, Sampling.checked(max_tokens, temperature, top_p, seed, stop))
+        for _ in self.steps(answers, batch_size):
             pass
         return [answer.completion() for answer in answers]
 
@@ -88,9 +88,9 @@ class Generator:
         self, row: Row, *, max_tokens: int = 256, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0, stop: Sequence[str] = ()
     ) -> Iterator[str]:  # fmt: skip
         """Yield an answer's text piece by piece; the pieces joined are :meth:`generate`'s text."""
-        answers = self._answers([row], Sampling.checked(max_tokens, temperature, top_p, seed, stop))
-        for answer in self._told(answers, 1):
-            if piece := answer.piece():
+        answers = self.answers([row], Sampling.checked(max_tokens, temperature, top_p, seed, stop))
+        for answer in self.steps(answers, 1):
+            if answer is not None and (piece := answer.piece()):
                 yield piece
 
     def ticks(self, rows: Sequence[Row], tokens: int) -> Iterator[None]:
@@ -98,12 +98,13 @@ class Generator:
         sampling = Sampling.checked(tokens, 0.0, 1.0, 0, ())
         prompts = [self._prompt(row)[-max(1, self.context - tokens) :] for row in rows]
         answers = [Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(0), endless=True) for ids in prompts]
-        for number, _ in enumerate(self._told(answers, len(rows)), 1):
+        for number, _ in enumerate((answer for answer in self.steps(answers, len(rows)) if answer is not None), 1):
             if number % len(rows) == 0:
                 yield
 
-    def _answers(self, rows: Sequence[Row], sampling: Sampling) -> list[Answer]:
-        prompts = [self._prompt(row) for row in rows]
+    def answers(self, rows: Sequence[Row], sampling: Sampling, *, whole: bool = False) -> list[Answer]:
+        """Return the rows' answers, not begun. ``whole``: raise :class:`DataError` for a prompt of which the oldest tokens would be left out."""
+        prompts = [self._whole(row) if whole else self._prompt(row) for row in rows]
         return [
             Answer(ids, sampling.within(self.context - len(ids)), self.turns, rng.stream(sampling.seed, "sampling", ids.tobytes().hex())) for ids in prompts
         ]
@@ -113,24 +114,31 @@ class Generator:
         ids = self.turns.question(self.prepare(row))
         return ids if len(ids) else np.array([self.turns.renderer.end], np.int64)
 
-    def _told(self, answers: Sequence[Answer], batch_size: int) -> Iterator[Answer]:
-        """Yield an answer each time it has got a token, until all have ended."""
+    def _whole(self, row: Row) -> np.ndarray:
+        ids, most = self.turns.asked(self.prepare(row)), min(self.turns.max_length, self.context - 1)
+        if len(ids) > most:
+            raise DataError(f"the prompt has {len(ids):,} tokens, this model reads {most:,}", remedy="send fewer turns, or shorter ones")
+        return np.array(ids or [self.turns.renderer.end], np.int64)
+
+    def steps(self, answers: Sequence[Answer], batch_size: int, *, chunk: int | None = None) -> Iterator[Answer | None]:
+        """Yield an answer each time it has got a token, until all have ended; None behind each ``chunk`` positions of prompts that are read."""
         if batch_size < 1:
             raise UserError(f"a batch of {batch_size} rows can't be", remedy="take 1 or more")
         order = sorted((n for n, answer in enumerate(answers) if answer.finish is None), key=lambda n: len(answers[n].prompt))
         for start in range(0, len(order), batch_size):
-            yield from self._batch([answers[n] for n in order[start : start + batch_size]])
+            yield from self._batch([answers[n] for n in order[start : start + batch_size]], chunk or CHUNK)
 
-    def _batch(self, live: list[Answer]) -> Iterator[Answer]:
+    def _batch(self, live: list[Answer], chunk: int) -> Iterator[Answer | None]:
         length = max(len(answer.prompt) for answer in live)
         ids, there = (np.zeros((len(live), length), np.int64) for _ in range(2))
         for line, answer in enumerate(live):
             ids[line, length - len(answer.prompt) :] = answer.prompt
             there[line, length - len(answer.prompt) :] = 1
         cache = self._empty(len(live))
-        for start in range(0, length - 1, CHUNK):  # the last column is the first that is asked
-            part = slice(start, min(start + CHUNK, length - 1))
+        for start in range(0, length - 1, chunk):  # the last column is the first that is asked
+            part = slice(start, min(start + chunk, length - 1))
             self._run(cache, ids[:, part], there[:, part], np.zeros(1, np.int64))
+            yield None
         now, seen = ids[:, -1:], there[:, -1:]
         while live:
             logits = self._run(cache, now, seen, np.arange(len(live)))

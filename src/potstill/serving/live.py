@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from .answering import Answered
 
 SECONDS, MINUTE = 120, 60
 SAMPLES = 200  # times of each part that are kept of a second: enough for a percentile, and bounded
-PARTS = ("request", "queue", "tokenize", "infer", "teacher")
+PARTS = ("request", "queue", "tokenize", "first", "infer", "teacher")
 
 
 @dataclass
@@ -90,6 +90,15 @@ class Live:
         price = 0.0 if policy is None else policy.limits.usd_per_1000 / 1000
         sums.usd += taught * price
         sums.alone_usd += rows * price
+
+    def wrote(self, alias: str, rows: int, seconds: Mapping[str, float]) -> None:
+        """Count the answers of a request to a model that writes."""
+        second = self.now()
+        second.student += rows
+        second.waiting = max(second.waiting, self.waiting())
+        for part, took in seconds.items():
+            second.took(part, took)
+        self.by_name[alias].rows += rows
 
     def told(self) -> dict[str, Any]:
         """Return both: ``series`` with one number a second, the oldest first, the second that runs left out; ``parts`` in ms over the last minute."""

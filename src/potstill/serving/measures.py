@@ -23,6 +23,9 @@ class Measures:
         self.cancelled = Counter("potstill_cancelled", "Requests that nobody waited for any more, by reason.", ("reason",), **of)
         self.latency = Histogram("potstill_request_seconds", "Time of a request, from its headers to its answer.", ("protocol",), buckets=SECONDS, **of)
         self.parts = Histogram("potstill_part_seconds", "Where the time went: queue, tokenize, infer, teacher.", ("part",), buckets=SECONDS, **of)
+        self.tokens = Counter("potstill_tokens", "Tokens of language models, read (of answers that ended) and written.", ("model", "kind"), **of)
+        self.first_token = Histogram("potstill_first_token_seconds", "Time until an answer's first token.", ("model",), buckets=SECONDS, **of)
+        self.token = Histogram("potstill_token_seconds", "Mean time between two tokens of an answer.", ("model",), buckets=SECONDS, **of)
         self.usd = Counter("potstill_teacher_usd", "Dollars that passed-on rows cost, by the policy's price.", ("model",), **of)
         self.ready = Gauge("potstill_ready", "Whether all bundles have answered their probes as they should.", **of)
 

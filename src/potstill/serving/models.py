@@ -7,20 +7,26 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from ..bundle import read as papers
+from ..bundle.probes import Probe
 from ..bundle.verify import verify
 from ..cascade import policy as policies
 from ..errors import Problem, ProblemsError, UserError
 from ..lookup import did_you_mean
+from .generator import BATCH, Generator
 from .predictor import SMALL, Predictor, describe
 from .preprocess import Item
 from .tuning import Tuned, tune
+from .writers import Writer, measure
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of what is served
+
+
+Opened: TypeAlias = "Model | Writer"  # what stands under a name
 
 
 class WrongBundle(ProblemsError):
@@ -52,6 +58,10 @@ class Model:
     def row_seconds(self) -> float:
         return self.tuned.row_seconds
 
+    def told(self) -> str:
+        """Return how it answers here, in words."""
+        return f"{self.tuned.chosen.workers} calls at a time, {self.tuned.told()}"
+
     def encode(self, rows: Sequence[Mapping[str, str]]) -> list[Item]:
         return self.predictor.encode(rows)
 
@@ -73,31 +83,57 @@ def open_model(path: Path, *, policy: Path | None = None, batch: int | None = No
     """
     opened = {1: Predictor.open(path)}
     predictor = opened[1]
-    if problems := verify(path, lambda folder: predictor):
-        placed = [Problem(p.place if p.place.startswith(str(path)) else f"{path}, {p.place}", p.message, p.remedy) for p in problems]
-        raise WrongBundle(f"{path} is not as it was shipped", placed)
+    probes = _checked(path, predictor)
     digest = papers.digest(papers.manifest(path))
     rule = None if policy is None else policies.read(policy, bundle=digest)
-    rows = [{name: str(probe.fields[name]) for name in predictor.fields} for probe in papers.read(path).probes.probes if probe.name.startswith("validation")]
+    rows = [{name: str(probe.fields[name]) for name in predictor.fields} for probe in probes]
 
     def open_with(threads: int) -> Predictor:
         return opened.setdefault(threads, opened.get(threads) or Predictor.open(path, threads=threads))
 
-    large = (path / describe(path)["model"]).stat().st_size >= SMALL  # what is smaller runs on one thread whatever it is given
-    threads = (1, slots) if large and slots > 1 else (1,)
-    tuned = tune(open_with, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")], slots=slots, threads=threads, batch=batch)
+    tuned = tune(open_with, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")], slots=slots, threads=_threads(path, slots), batch=batch)
     thresholds = np.zeros(len(predictor.labels)) if rule is None else rule.thresholds(predictor.labels)
     return Model(path, digest, opened[tuned.chosen.threads], tuned, rule, thresholds)
+
+
+def open_bundle(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1) -> Opened:
+    """Open whatever kind of bundle there is. Raises what :func:`open_model` does, and :class:`UserError` for a policy of one that writes."""
+    if describe(path)["head"].get("kind") != "tokens":
+        return open_model(path, policy=policy, batch=batch, slots=slots)
+    if policy is not None:
+        raise UserError(f"{path} writes texts: no policy can pass them on to a teacher", place=str(policy), remedy="serve it without a policy")
+    generators = {1: Generator.open(path)}
+    _checked(path, generators[1])
+
+    def open_with(threads: int) -> Generator:
+        return generators.setdefault(threads, generators.get(threads) or Generator.open(path, threads=threads))
+
+    tuned = measure(open_with, _threads(path, slots))
+    return Writer(path, papers.digest(papers.manifest(path)), generators[tuned.chosen.threads], tuned, batch or BATCH)
+
+
+def _checked(path: Path, opened: Predictor | Generator) -> list[Probe]:
+    """Return the probes that are rows of validation, all files and all probes being as they were shipped. Raises :class:`WrongBundle`."""
+    if problems := verify(path, lambda folder: opened):
+        placed = [Problem(p.place if p.place.startswith(str(path)) else f"{path}, {p.place}", p.message, p.remedy) for p in problems]
+        raise WrongBundle(f"{path} is not as it was shipped", placed)
+    return [probe for probe in papers.read(path).probes.probes if probe.name.startswith("validation")]
+
+
+def _threads(path: Path, slots: int) -> tuple[int, ...]:
+    """Return the numbers of threads that are worth trying: what is small runs on one, whatever it is given."""
+    large = (path / describe(path)["model"]).stat().st_size >= SMALL
+    return (1, slots) if large and slots > 1 else (1,)
 
 
 @dataclass
 class Alias:
     """A stable name: its models and their weights; ``before``: what it was, so that it can be that again."""
 
-    models: tuple[tuple[Model, float], ...]
-    before: tuple[tuple[Model, float], ...] | None = None
+    models: tuple[tuple[Opened, float], ...]
+    before: tuple[tuple[Opened, float], ...] | None = None
 
-    def pick(self, draw: float) -> Model:
+    def pick(self, draw: float) -> Opened:
         """Return the model that a number in [0, 1) falls to."""
         total = sum(weight for _, weight in self.models)
         at = 0.0
@@ -115,7 +151,7 @@ class Aliases:
     by_name: dict[str, Alias] = field(default_factory=dict)
     random: random.Random = field(default_factory=random.Random)
 
-    def route(self, name: str | None) -> tuple[str, Model]:
+    def route(self, name: str | None) -> tuple[str, Opened]:
         """Return the model for a request to ``name``; without one, that of the only name. Raises :class:`UserError`."""
         if name is None or name == "":
             if len(self.by_name) != 1:
@@ -125,7 +161,7 @@ class Aliases:
             raise UserError("there is no such model", remedy=did_you_mean(str(name)[:64], self.by_name))
         return name, self.by_name[name].pick(self.random.random())
 
-    def put(self, name: str, model: Model, weight: float = 1.0) -> None:
+    def put(self, name: str, model: Opened, weight: float = 1.0) -> None:
         """Serve ``model`` under ``name`` for a share ``weight`` of its requests; the models that stood there share the rest as before."""
         old = self.by_name.get(name)
         if old is None:

@@ -36,27 +36,41 @@ def _map(values: Schema) -> Schema:
     return {"type": "object", "additionalProperties": values}
 
 
-ROW: Schema = {"anyOf": [TEXT, _map(TEXT)]}
+MESSAGES: Schema = _list(_object("role content", role=TEXT, content={}), minItems=1)
+ROW: Schema = {"anyOf": [TEXT, _map(TEXT), _object("messages", messages=MESSAGES)]}
+NUMBER: Schema = {"type": "number"}
+COUNT: Schema = {"type": "integer", "minimum": 1}
+WRITES: Mapping[str, Schema] = {  # for a model that writes; a classifier does not look at them
+    "max_tokens": {**COUNT, "description": "Tokens of an answer at most; 256 unless told otherwise"},
+    "temperature": {**NUMBER, "minimum": 0, "maximum": 2, "description": "0, the default, takes the likeliest token each time"},
+    "top_p": {**NUMBER, "exclusiveMinimum": 0, "maximum": 1}, "seed": {"type": "integer"},
+    "stop": {"anyOf": [{**TEXT, "minLength": 1}, _list({**TEXT, "minLength": 1}, maxItems=4)], "description": "An answer ends before the first of these"},
+}  # fmt: skip
+STREAMS: Mapping[str, Schema] = {"stream": {"type": "boolean"}, "stream_options": _object(include_usage={"type": "boolean"})}
 DIGEST: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-CHOICE = {"index": {"type": "integer"}, "finish_reason": {"const": "stop"}, "potstill": _ref("Prediction")}
-COMPLETION = {
+NONE: Schema = {"type": "null"}
+CHOICE: dict[str, Schema] = {"index": {"type": "integer"}, "finish_reason": {"enum": ["stop", "length"]}, "logprobs": NONE, "potstill": _ref("Prediction")}
+COMPLETION: dict[str, Schema] = {
     "id": TEXT, "object": TEXT, "created": {"type": "integer"}, "model": TEXT, "usage": _map({"type": "integer"}), "bundle": DIGEST, "policy": TEXT,
 }  # fmt: skip
 SCHEMAS: Mapping[str, Schema] = {
-    "Question": _object("inputs", model=TEXT, inputs=_list(ROW, minItems=1)),
+    "Question": _object("inputs", model=TEXT, inputs=_list(ROW, minItems=1), **WRITES),
     "Prediction": _object(
         "scores served_by confidence", label=TEXT, score=SHARE, labels=_list(TEXT), scores=_map(SHARE), served_by={"enum": ["student", "teacher"]},
         confidence=SHARE, flag={"type": "string", "description": "Why a row that should have been passed on to the teacher was not"},
         set=_list(TEXT, description="The conformal label set, where the policy has one"),
     ),
-    "Answer": _object("predictions model bundle", predictions=_list(_ref("Prediction")), model=TEXT, bundle=DIGEST, policy=TEXT),
-    "Error": _object("error", error=_object("message type code", message=TEXT, type=TEXT, code={"type": "integer"}, remedy=TEXT)),
-    "ChatQuestion": _object("messages", model=TEXT, messages=_list(_object("role content", role=TEXT, content={}), minItems=1), stream={"type": "boolean"}),
-    "ChatAnswer": _object(
-        "choices model", **COMPLETION, choices=_list(_object("message potstill", **CHOICE, message=_object("role content", role=TEXT, content=TEXT)))
+    "Written": _object(
+        "completion finish tokens served_by", completion=TEXT, finish={"enum": ["stop", "length"]}, tokens={"type": "integer"}, served_by={"const": "student"}
     ),
-    "CompletionQuestion": _object("prompt", model=TEXT, prompt={"anyOf": [TEXT, _list(TEXT, minItems=1)]}, stream={"type": "boolean"}),
-    "CompletionAnswer": _object("choices model", **COMPLETION, choices=_list(_object("text potstill", **CHOICE, text=TEXT, logprobs={"type": "null"}))),
+    "Answer": _object("predictions model bundle", predictions=_list({"anyOf": [_ref("Prediction"), _ref("Written")]}), model=TEXT, bundle=DIGEST, policy=TEXT),
+    "Error": _object("error", error=_object("message type code", message=TEXT, type=TEXT, code={"type": "integer"}, remedy=TEXT)),
+    "ChatQuestion": _object("messages", model=TEXT, messages=MESSAGES, max_completion_tokens=COUNT, user=TEXT, **WRITES, **STREAMS),
+    "ChatAnswer": _object(
+        "choices model", **COMPLETION, choices=_list(_object("message finish_reason", **CHOICE, message=_object("role content", role=TEXT, content=TEXT)))
+    ),
+    "CompletionQuestion": _object("prompt", model=TEXT, prompt={"anyOf": [TEXT, _list(TEXT, minItems=1)]}, user=TEXT, **WRITES, **STREAMS),
+    "CompletionAnswer": _object("choices model", **COMPLETION, choices=_list(_object("text finish_reason", **CHOICE, text=TEXT))),
     "Models": _object("data", object={"const": "list"}, data=_list(_object("id", id=TEXT, object=TEXT, created={"type": "integer"}, owned_by=TEXT))),
     "Tensor": _object(
         "name datatype shape data", name=TEXT, datatype={"enum": ["BYTES", "FP64"]}, shape=_list({"type": "integer", "minimum": 0}), data={"type": "array"}
@@ -88,6 +102,7 @@ class Place:
     answers: str = ""
     text: str = "text/plain"
     others: tuple[int, ...] = ()
+    streams: bool = False  # whether it may answer in events
     who: str = "client"  # client, admin, or nobody in particular
 
 
@@ -104,14 +119,14 @@ TOLD: Mapping[str, Place] = {
     "/metrics": Place("Counts and times for Prometheus", others=(401,)),
     "/v1/live": Place("What the page shows", answers="Numbers", others=(401,)),
     "/v1/predict": Place("Answer texts, or objects of the model's fields", "Question", "Answer", **ASKED),  # type: ignore[arg-type]
-    "/v1/chat/completions": Place("Answer the user's last message, in OpenAI's shape", "ChatQuestion", "ChatAnswer", **ASKED),  # type: ignore[arg-type]
-    "/v1/completions": Place("Answer prompts, in OpenAI's shape", "CompletionQuestion", "CompletionAnswer", **ASKED),  # type: ignore[arg-type]
+    "/v1/chat/completions": Place("Answer messages, in OpenAI's shape; of labels, the user's last one", "ChatQuestion", "ChatAnswer", streams=True, **ASKED),  # type: ignore[arg-type]
+    "/v1/completions": Place("Answer prompts, in OpenAI's shape", "CompletionQuestion", "CompletionAnswer", streams=True, **ASKED),  # type: ignore[arg-type]
     "/v1/models": Place("The names that are served", answers="Models", others=(401,)),
     "/v2": Place("The server, in the Open Inference Protocol", answers="Server", others=(401,)),
-    "/v2/models/{name}": Place("A model's inputs and outputs", answers="Metadata", others=(401, 404)),
+    "/v2/models/{name}": Place("A model's inputs and outputs", answers="Metadata", others=(400, 401, 404)),
     "/v2/models/{name}/ready": Place("Whether a model is ready", others=(401, 404, 503)),
     "/v2/models/{name}/infer": INFER,
-    "/v2/models/{name}/versions/{version}": Place("One version's inputs and outputs", answers="Metadata", others=(401, 404)),
+    "/v2/models/{name}/versions/{version}": Place("One version's inputs and outputs", answers="Metadata", others=(400, 401, 404)),
     "/v2/models/{name}/versions/{version}/ready": Place("Whether a version is ready", others=(401, 404, 503)),
     "/v2/models/{name}/versions/{version}/infer": INFER,
     "/v1/admin/aliases": Place("What is served under which name", answers="Served", others=(401, 404), who="admin"),
@@ -135,6 +150,8 @@ def document(places: Iterable[tuple[str, str]]) -> dict[str, Any]:
 def _operation(path: str, place: Place) -> dict[str, Any]:
     error = "InferError" if path.startswith("/v2") else "Error"
     answer = {"application/json": {"schema": _ref(place.answers)}} if place.answers else {place.text: {"schema": TEXT}}
+    if place.streams:
+        answer["text/event-stream"] = {"schema": TEXT}
     responses: dict[str, Any] = {"200": {"description": "Done", "content": answer}}
     for status in place.others:
         responses[str(status)] = {"description": WORDS[status], "content": {"application/json": {"schema": _ref(error)}}}

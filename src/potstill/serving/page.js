@@ -78,7 +78,7 @@ function show(found) {
   chart("chart-ms", "Milliseconds of a request", [{ name: "p50", values: series.p50, look: "student" }, { name: "p95", values: series.p95, look: "teacher" }], 0.1);
   chart("chart-wait", "Rows that wait", [{ name: "waiting", values: series.waiting, look: "student" }]);
   chart("chart-refused", "Refused a second", [{ name: "refused", values: series.refused, look: "student" }, { name: "failed", values: series.failed, look: "bad" }]);
-  const words = { request: "the whole request", queue: "in the queue", tokenize: "tokenizing", infer: "running the model", teacher: "the teacher" };
+  const words = { request: "the whole request", queue: "in the queue", tokenize: "tokenizing", first: "until an answer’s first token", infer: "running the model", teacher: "the teacher" };
   at("parts").replaceChildren(...Object.entries(parts).map(([part, told]) => row([words[part], short(told.p50), short(told.p95), short(told.p99), whole(told.n)])));
   put("queue", `Now ${whole(queue.rows)} rows wait, of ${whole(queue.most_rows)} that may; ${whole(queue.running)} are worked on; requests inside: ${whole(queue.inside)} of ${whole(queue.most_inside)}.`);
   const titles = [...document.querySelectorAll("#models thead th")].map(cell => cell.textContent);

@@ -47,7 +47,7 @@ class Predictor:
         """Open the artifact in ``folder``. Raises :class:`BundleError` for what is missing, damaged or from a newer version."""
         described = describe(folder)
         if described["head"].get("kind") == "tokens":
-            remedy = "answer from it with `potstill predict`, or open it by potstill.serving.generator:Generator; it is not served yet"
+            remedy = "answer from it with `potstill predict` or `potstill serve`, or open it by potstill.serving.generator:Generator"
             raise BundleError("this is a language model: it has no labels", place=str(folder), remedy=remedy)
         labels, spec = tuple(described["head"]["labels"]), described["preprocess"]
         preprocess = build(spec, folder)

@@ -135,7 +135,7 @@ class Tokenized:
         return Tokenized(own, inputs, fields, spec.get("special_tokens", True), dict(spec.get("pad", {})), tuple(spec.get("drop", ())))
 
     def encode(self, rows: Sequence[Mapping[str, Field]]) -> list[Item]:
-        texts = [tuple(map(_whole, _texts(row, self.fields))) for row in rows]
+        texts = [tuple(map(whole, _texts(row, self.fields))) for row in rows]
         given = [pair if len(pair) > 1 else pair[0] for pair in texts]
         encodings = self.tokenizer.encode_batch_fast(given, add_special_tokens=self.special_tokens)
         return [self._item(encoding) for encoding in encodings]
@@ -244,7 +244,7 @@ def _texts(row: Mapping[str, Field], fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """Return ``text`` with halves of surrogate pairs, which JSON allows and UTF-8 does not, as U+FFFD."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 

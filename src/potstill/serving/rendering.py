@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import UserError
 from .conversation import Conversation, Turn
+from .preprocess import whole
 
 TODAY = datetime.date(2024, 7, 26)  # what templates that write today's date are told: a row must not become another one overnight
 LEAST_PROMPT = 8  # tokens of a prompt that are left where the answer alone would fill a row
@@ -135,7 +136,7 @@ class Renderer:
         return frozenset(id for id, token in self.tokenizer.get_added_tokens_decoder().items() if token.special) | {self.end}
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self.tokenizer.encode(whole(text), add_special_tokens=False).ids)
 
     def _first(self, ids: list[int]) -> list[int]:
         return ids if self.begin is None or ids[:1] == [self.begin] else [self.begin, *ids]

@@ -1,5 +1,6 @@
 """Rows that wait for a worker: bounded by count and by time, joined into batches, dropped where nobody waits for them any more.
 
+Calls of many steps (answers that are written) share the workers in shifts (:mod:`shifts`): where both wait, calls and shifts get as long as each other.
 All state belongs to the event loop's thread; workers are threads that ONNX Runtime keeps busy outside of Python's lock.
 """
 
@@ -9,66 +10,19 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
+from . import calls, shifts
+from .calls import Busy, Job, Row, Runs, Scored
+from .shifts import Long, Shifts, Steps
 
-Row = Mapping[str, str]
 SMOOTH = 0.1  # the weight of the last call in the running mean of seconds a row
 AT_ONCE_S = 0.005  # a call this short may run in the event loop's own thread: to hand it to another and back takes a good part of it
+CREDIT_S = 0.25  # by which calls may be ahead of shifts, or these of them, where both wait
 SLICE_S = 0.05  # such calls may hold the loop together for as long as it had for all else, at most this
-
-
-class Runs(Protocol):
-    """What the scheduler runs: rows in, scores out, in two steps that are timed apart."""
-
-    @property
-    def batch(self) -> int:
-        """How many rows may share a call."""
-
-    @property
-    def threads(self) -> int:
-        """How many threads a call keeps busy: so many workers' room it takes."""
-
-    @property
-    def row_seconds(self) -> float:
-        """How long a row takes a worker, about: measured at the start."""
-
-    def encode(self, rows: Sequence[Row]) -> list[Any]: ...
-
-    def run(self, items: Sequence[Any]) -> np.ndarray: ...
-
-
-class Busy(Exception):
-    """The queue is full, or the wait would be too long; ``retry_after`` in whole seconds."""
-
-    def __init__(self, retry_after: int, why: str) -> None:
-        self.retry_after, self.why = retry_after, why
-        super().__init__(why)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores *Shape:* (rows, width) float32, and where the time went, in seconds."""
-
-    scores: np.ndarray
-    queue_s: float
-    tokenize_s: float
-    infer_s: float
-
-
-@dataclass(eq=False)
-class Job:
-    """A request's rows, waiting. ``gone``: nobody waits for the answer any more; a worker looks at it between batches."""
-
-    model: Runs
-    rows: Sequence[Row]
-    answer: asyncio.Future[Scored]
-    since: float
-    gone: bool = False
 
 
 @dataclass
@@ -94,17 +48,15 @@ class Scheduler:
     row_seconds: dict[int, float] = field(default_factory=dict)  # by the model's id, a running mean
     clock: Callable[[], float] = time.monotonic
     slicing: bool = False
+    lead: float = 0.0  # seconds that shifts had of the workers more than calls, while both waited
 
     def __post_init__(self) -> None:
+        self.shifts = Shifts(shifts.GOING * self.workers)
         self.pool = ThreadPoolExecutor(self.workers, thread_name_prefix="infer")
 
     async def submit(self, model: Runs, rows: Sequence[Row]) -> Scored:
         """Return the rows' scores. Raises :class:`Busy` at once, or after the longest wait; cancelled, it takes its rows along."""
-        wait = self._expected_wait()
-        if self.waiting_rows and self.waiting_rows + len(rows) > self.max_queue:
-            raise Busy(max(1, math.ceil(wait)), f"{self.waiting_rows:,} rows wait, {self.max_queue:,} may")
-        if wait > self.max_wait_s:
-            raise Busy(max(1, math.ceil(wait - self.max_wait_s)), f"the wait is about {wait:.1f} s, {self.max_wait_s:g} s is the most")
+        self._let_in(len(rows), self._expected_wait())
         loop = asyncio.get_running_loop()
         job = Job(model, rows, loop.create_future(), self.clock())
         self.waiting.append(job)
@@ -119,6 +71,42 @@ class Scheduler:
             raise
         finally:
             late.cancel()
+
+    def begin(self, model: Steps, rows: int, row_s: float, begin: Callable[[], Iterator[Any]]) -> Long:
+        """Let a call of many steps in, see :class:`shifts.Long`; whoever has it must :meth:`leave` it in the end. ``row_s``: how long a row takes at
+        most; lately its model's may have taken less. Raises :class:`Busy` at once, or later through its news."""
+        self._let_in(rows, self.shifts.expected_wait(self.workers))
+        long = Long(model, rows, rows * min(row_s, self.row_seconds.get(id(model), row_s)), begin, self.clock())
+        self.shifts.waiting.append(long)
+        self._start()
+        asyncio.get_running_loop().call_later(self.max_wait_s, self._too_late_to_begin, long)
+        return long
+
+    def leave(self, long: Long) -> None:
+        """End a call of many steps after the step that it is in; no-op for one that has ended."""
+        self.shifts.leave(long)
+        self._start()
+
+    def _let_in(self, rows: int, wait: float) -> None:
+        """Raise :class:`Busy` where so many rows more can't wait, or would have to for too long."""
+        waiting = self.all_waiting
+        if waiting and waiting + rows > self.max_queue:
+            raise Busy(max(1, math.ceil(wait)), f"{waiting:,} rows wait, {self.max_queue:,} may")
+        if wait > self.max_wait_s:
+            raise Busy(max(1, math.ceil(wait - self.max_wait_s)), f"the wait is about {wait:.1f} s, {self.max_wait_s:g} s is the most")
+
+    @property
+    def all_waiting(self) -> int:
+        return self.waiting_rows + self.shifts.waiting_rows
+
+    @property
+    def all_running(self) -> int:
+        return self.running_rows + self.shifts.running_rows
+
+    def _too_late_to_begin(self, long: Long) -> None:
+        if self.shifts.withdraw(long):
+            again = max(1, math.ceil(self.shifts.expected_wait(self.workers)))
+            long.news.put_nowait(Busy(again, f"waited {self.max_wait_s:g} s, the most that may be"))
 
     def _too_late(self, job: Job) -> None:
         """Tell a job that still waits that it waited long enough; no-op for one that runs."""
@@ -139,17 +127,30 @@ class Scheduler:
         if self.busy < self.workers:
             return 0.0
         ahead = sum(len(job.rows) * self._pace(job.model) * self._room(job.model) for job in self.waiting)
-        return ahead / self.workers
+        return ahead / self.workers * (2 if self.shifts.going else 1)  # every other moment is theirs
 
-    def _room(self, model: Runs) -> int:
+    def _room(self, model: Runs | Steps) -> int:
         return min(model.threads, self.workers)
 
     def _pace(self, model: Runs) -> float:
         return self.row_seconds.get(id(model), model.row_seconds)
 
     def _start(self) -> None:
-        while self.waiting and self.busy + self._room(self.waiting[0].model) <= self.workers:
+        self.shifts.admit()
+        while self.busy < self.workers and self._take():
+            pass
+
+    def _take(self) -> bool:
+        """Begin a call or a shift, of the two what had less of the workers; return whether there was one, and room for it."""
+        ready = self.shifts.ready
+        call = bool(self.waiting) and (self.lead >= 0 or not ready)
+        if not (call or ready) or self.busy + self._room(self.waiting[0].model if call else ready[0].model) > self.workers:
+            return False
+        if call:
             self._run(self._next())
+        else:
+            self._shift(ready.popleft())
+        return True
 
     def _next(self) -> list[Job]:
         """Take the first job, and later ones of its model as long as all fit one batch."""
@@ -181,11 +182,49 @@ class Scheduler:
             self._start()
 
         if self.alone and rows * self._pace(jobs[0].model) <= AT_ONCE_S:
-            self.due.append(lambda: done(_here(jobs, loop.create_future())))
+            self.due.append(lambda: done(calls.here(jobs, loop.create_future())))
             if len(self.due) == 1 and not self.slicing:
                 loop.call_soon(self._slice)
         else:
-            loop.run_in_executor(self.pool, _work, jobs).add_done_callback(done)
+            loop.run_in_executor(self.pool, calls.work, jobs).add_done_callback(done)
+
+    def _shift(self, long: Long) -> None:
+        room = self._room(long.model)
+        self.busy += room
+        self.calls += 1
+        if long.steps is None:
+            long.queue_s = self.clock() - long.since
+
+        def done(finished: asyncio.Future[Any]) -> None:
+            self.calls -= 1
+            self.busy -= room
+            self._settle_shift(long, finished)
+            self._start()
+
+        asyncio.get_running_loop().run_in_executor(self.pool, shifts.work, long).add_done_callback(done)
+
+    def _settle_shift(self, long: Long, finished: asyncio.Future[Any]) -> None:
+        """Tell what a shift brought; let it wait for the next one, or end it."""
+        error = asyncio.CancelledError() if finished.cancelled() else finished.exception()
+        if error is None:
+            found, ended, took = finished.result()
+            long.worked_s += took
+            self._spent(took * self._room(long.model))
+            if found:
+                long.news.put_nowait(found)
+            if not ended and not long.gone:
+                self.shifts.ready.append(long)
+                return
+            if not long.gone:
+                took = long.worked_s / long.rows
+                self.row_seconds[id(long.model)] = (1 - SMOOTH) * self.row_seconds.get(id(long.model), took) + SMOOTH * took
+        long.news.put_nowait(error)
+        self.shifts.going.remove(long)
+
+    def _spent(self, seconds: float) -> None:
+        """Count what shifts had of the workers (calls: a negative number); where one side alone wants them, nobody is ahead."""
+        both = self.waiting and self.shifts.going
+        self.lead = min(CREDIT_S, max(-CREDIT_S, self.lead + seconds)) if both else 0.0
 
     def _slice(self) -> None:
         """Make short calls, one after the other, for as long as the loop had for all else."""
@@ -217,6 +256,7 @@ class Scheduler:
         if found is None:  # all of them are gone
             return
         model, rows = jobs[0].model, sum(len(job.rows) for job in jobs)
+        self._spent(-(tokenize_s + infer_s) * self._room(model))
         pace = (tokenize_s + infer_s) / rows
         self.row_seconds[id(model)] = (1 - SMOOTH) * self._pace(model) + SMOOTH * pace
         start = 0
@@ -225,38 +265,10 @@ class Scheduler:
                 job.answer.set_result(Scored(found[start : start + len(job.rows)], began - job.since, tokenize_s, infer_s))
             start += len(job.rows)
 
-    def forget_model(self, model: Runs) -> None:
-        self.row_seconds.pop(id(model), None)
-
     async def drained(self) -> None:
         """Return when nothing waits and nothing runs."""
-        while self.waiting or self.calls:
+        while self.waiting or self.calls or self.shifts.waiting or self.shifts.going:
             await asyncio.sleep(0.01)
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _here(jobs: list[Job], found: asyncio.Future[Any]) -> asyncio.Future[Any]:
-    """Do the jobs' work now, and return ``found`` with what came of it."""
-    try:
-        found.set_result(_work(jobs))
-    except Exception as error:  # whatever it is, it is those jobs' answer
-        found.set_exception(error)
-    return found
-
-
-def _work(jobs: list[Job]) -> tuple[np.ndarray | None, float, float]:
-    """Return the jobs' scores one after the other, and the seconds of both steps; None where everyone has left. In a worker's thread."""
-    model = jobs[0].model
-    began = time.perf_counter()
-    if all(job.gone for job in jobs):
-        return None, 0.0, 0.0
-    items = model.encode([row for job in jobs for row in job.rows])
-    encoded = time.perf_counter()
-    parts = []
-    for start in range(0, len(items), model.batch):
-        if all(job.gone for job in jobs):
-            return None, 0.0, 0.0
-        parts.append(model.run(items[start : start + model.batch]))
-    return np.concatenate(parts), encoded - began, time.perf_counter() - encoded

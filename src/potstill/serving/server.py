@@ -144,7 +144,7 @@ def _tell(inside: Serving, say: Callable[[str], None]) -> None:
             policy = "no policy: the student answers all" if model.policy is None else f"policy {model.policy.id}"
             if model.policy is not None and dict(model.policy.runtime) != runtime():
                 policy += ", fitted on another processor or ONNX Runtime: fit it again here to be sure"
-            say(f"{name}: {model.tuned.chosen.workers} calls at a time, {model.tuned.told()}; {policy}")
+            say(f"{name}: {model.told()}; {policy}")
     say("ready")
 
 

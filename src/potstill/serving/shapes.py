@@ -72,7 +72,7 @@ def _row(item: Any, fields: Sequence[str], bounds: Bounds, place: int) -> dict[s
         item = {fields[0]: item}
     if not isinstance(item, dict):
         wanted = ", ".join(f'"{name}"' for name in fields)
-        raise Wrong(400, f"input {place} is {_kind(item)}", f"this model reads objects with {wanted}" + (", or the text itself" if len(fields) == 1 else ""))
+        raise Wrong(400, f"input {place} is {kind_of(item)}", f"this model reads objects with {wanted}" + (", or the text itself" if len(fields) == 1 else ""))
     for name in fields:
         if not isinstance(item.get(name), str):
             raise Wrong(400, f"input {place} has no text in '{name}'", f"this model reads: {', '.join(fields)}")
@@ -81,7 +81,7 @@ def _row(item: Any, fields: Sequence[str], bounds: Bounds, place: int) -> dict[s
     return {name: item[name] for name in fields}
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
     return names.get(type(value), "null")
 
@@ -89,14 +89,14 @@ def _kind(value: Any) -> str:
 def _name(body: Body) -> str | None:
     found = body.get("model")
     if found is not None and not isinstance(found, str):
-        raise Wrong(400, f"'model' is {_kind(found)}, not a name")
+        raise Wrong(400, f"'model' is {kind_of(found)}, not a name")
     return found
 
 
-def _list(body: Body, key: str) -> Sequence[Any]:
+def listed(body: Body, key: str) -> Sequence[Any]:
     found = body.get(key)
     if not isinstance(found, list):
-        raise Wrong(400, f"'{key}' is missing" if key not in body else f"'{key}' is {_kind(found)}, not a list", f'send {{"{key}": [...]}}')
+        raise Wrong(400, f"'{key}' is missing" if key not in body else f"'{key}' is {kind_of(found)}, not a list", f'send {{"{key}": [...]}}')
     return found
 
 
@@ -108,7 +108,7 @@ def _error(wrong: Wrong) -> dict[str, Any]:
 
 # -------------------------------------------------------------------------------------------------------------- our own
 def _native_rows(body: Body, model: Model) -> Sequence[Any]:
-    return _list(body, "inputs")
+    return listed(body, "inputs")
 
 
 def _native(found: Answered, id: str, body: Body) -> dict[str, Any]:
@@ -127,7 +127,7 @@ NATIVE = Shape("native", _name, _native_rows, _native)
 def _tensors(body: Body, model: Model) -> Sequence[Any]:
     """Return rows from BYTES tensors named after the model's fields, each of shape [n] or [n, 1]."""
     columns: dict[str, list[str]] = {}
-    for tensor in _list(body, "inputs"):
+    for tensor in listed(body, "inputs"):
         if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
             raise Wrong(400, "an input is no tensor with a name")
         name = tensor["name"]
@@ -199,7 +199,7 @@ def v2_metadata(alias: str, model: Model) -> dict[str, Any]:
 def _last_user(body: Body, model: Model) -> Sequence[Any]:
     """Return the text of the last message of the user: what a language model would be asked to classify."""
     _one_field(model)
-    messages = _list(body, "messages")
+    messages = listed(body, "messages")
     said = [message for message in messages if isinstance(message, dict) and message.get("role") == "user"]
     if not said:
         raise Wrong(400, "no message is the user's", 'send {"messages": [{"role": "user", "content": "..."}]}')

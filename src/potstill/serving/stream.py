@@ -60,16 +60,20 @@ def generate_lines(
             yield {"error": row, "line": number} if isinstance(row, str) else next(answers).as_json()
 
 
+def row_of(generator: Generator, given: Mapping[str, Any] | str) -> Mapping[str, Any]:
+    """Return the row of an object, which has one of ``FORMS``, or of a text: what a user says where the model is one that chats, otherwise what it
+    goes on from."""
+    if not isinstance(given, str):
+        return {name: given[name] for name in FORMS if name in given}
+    chats = generator.turns.renderer.template is not None and not {"prompt", "text"} & set(generator.fields)
+    return {"messages": [{"role": "user", "content": given}]} if chats else {"prompt": given}
+
+
 def _asked(generator: Generator, found: Mapping[str, Any] | None, line: str, objects: bool) -> Mapping[str, Any] | str:
     """Return a line's row, or what is wrong with it."""
     if found is None and objects:
         return f"no JSON object: one with {', '.join(FORMS)} is wanted"
-    chats = generator.turns.renderer.template is not None and not {"prompt", "text"} & set(generator.fields)
-    row: Mapping[str, Any]
-    if found is not None:
-        row = {name: found[name] for name in FORMS if name in found}
-    else:
-        row = {"messages": [{"role": "user", "content": line}]} if chats else {"prompt": line}
+    row = row_of(generator, line if found is None else found)
     try:
         generator.turns.question(generator.prepare(row))
     except PotstillError as error:

@@ -73,8 +73,12 @@ class Turns:
 
     def question(self, row: Mapping[str, Field]) -> np.ndarray:
         """Return what the model is given to answer *Shape:* (tokens,) int64: the last tokens of it where it is longer than ``max_length``."""
-        ids = self.renderer.question(conversation(row))
+        ids = self.asked(row)
         return fitted(ids, [False] * len(ids), self.max_length, keep=int(ids[:1] == [self.renderer.begin])).ids.astype(np.int64)
+
+    def asked(self, row: Mapping[str, Field]) -> list[int]:
+        """Return :meth:`question`'s tokens, however many they are."""
+        return self.renderer.question(conversation(row))
 
     @cached_property
     def stops(self) -> frozenset[int]:
