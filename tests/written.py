@@ -65,12 +65,12 @@ def teacher(folder: Path, *, steps: int = 400, learning_rate: float = 5e-3) -> P
     return folder
 
 
-def job(folder: Path, *, train: int = 200, judged: int = 80, recipe: str = RECIPE) -> Path:
+def job(folder: Path, *, train: int = 200, judged: int = 80, recipe: str = RECIPE, steps: int = 400) -> Path:
     """Write data, teacher and recipe into ``folder``; return the recipe's path."""
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        teacher(folder / "teacher")
+        teacher(folder / "teacher", steps=steps)
     for seed, (name, count) in enumerate((("train", train), ("validation", judged), ("calibration", 40), ("test", judged))):
         jsonl(folder / f"{name}.jsonl", rows(count, seed))
     path = folder / "recipe.yaml"
