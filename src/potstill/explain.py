@@ -110,10 +110,12 @@ def _instructions(run: Path, row: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _requests(run: Path, row: Mapping[str, Any]) -> list[bytes]:
-    """Return how the teachers are asked about a row: a model is asked the fields, a recording the id, an endpoint what may be sent of the fields."""
+    """Return how the teachers are asked about a row: a model is asked the fields, a recording the id, an endpoint what may be sent of the fields. A
+    language model that is asked about a text's tokens is asked their ids, which are not told here."""
     found = [storage.canonical(row["fields"]), str(row["id"]).encode()]
-    section = yaml.safe_load((run / "recipe.yaml").read_text("utf-8"))["teacher"] if (run / "recipe.yaml").is_file() else {}
-    if section.get("kind") == "endpoint":
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text("utf-8")) if (run / "recipe.yaml").is_file() else {}
+    section = recipe.get("teacher", {})
+    if section.get("kind") == "endpoint" and recipe.get("task") != "text-generation":
         teacher, labels = lookup.load("potstill.teachers.build:read")(section), storage.read_json(run / "report.json")["data"]["labels"]
         with contextlib.suppress(TeacherError):  # the key of replacements is not here: rows in which nothing is replaced are found all the same
             found.append(lookup.load("potstill.teachers.endpoint.teacher:request_of")(teacher, labels, row["fields"]))

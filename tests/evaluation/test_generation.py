@@ -9,7 +9,22 @@ import pytest
 
 from potstill.evaluation.decisions import of
 from potstill.evaluation.fidelity import fidelity
-from potstill.evaluation.generation import AGREED, KL, MEASURES, NATS, TOKENS, Agreement, BitsPerByte, Divergence, Perplexity, TokenAccuracy
+from potstill.evaluation.generation import (
+    AGREED,
+    KL,
+    MEASURES,
+    NATS,
+    TOKENS,
+    Agreement,
+    BitsPerByte,
+    Divergence,
+    Perplexity,
+    TokenAccuracy,
+    Tops,
+    beside_top,
+    measured,
+    of_top,
+)
 from potstill.evaluation.rows import Rows, disagreement_interval, drop_interval, quality_interval, retention_interval
 
 RNG = np.random.default_rng(0)
@@ -90,3 +105,54 @@ def test_gold_without_columns_is_that_of_tokens():
     assert type(of(np.zeros((3, 2)))).__name__ == "Labels"
     assert type(of(np.zeros(3))).__name__ == "Classes"
     assert len(MEASURES) == 6
+
+
+# ------------------------------------------------------------------------------------------- beside the top of a teacher
+def told(teacher, targets, k):
+    """The ``k`` likeliest of each position and the token that stands there, as a server tells them: float32, and slots that stay empty."""
+    logs = teacher - np.logaddexp.reduce(teacher, axis=1, keepdims=True)
+    named = np.zeros(logs.shape, bool)
+    np.put_along_axis(named, np.argsort(-logs, axis=1)[:, :k], True, axis=1)
+    named[range(len(logs)), targets] = True
+    ids = np.argsort(-np.where(named, logs, -np.inf), axis=1)[:, : k + 1]
+    kept = np.take_along_axis(np.where(named, logs, -np.inf), ids, axis=1)
+    return Tops.made(np.where(np.isfinite(kept), ids, 0), kept.astype(np.float32), 1 - np.exp(kept).sum(axis=1), logs.shape[1])
+
+
+@pytest.mark.parametrize("k", [1, 5, 39, 40])
+def test_beside_a_top_a_divergence_is_a_lower_bound_and_all_else_is_the_same(k):
+    teacher, student, targets = RNG.normal(0, 3, (200, 40)), RNG.normal(0, 3, (200, 40)), RNG.integers(0, 40, 200)
+    exact, found = measured(student, targets, teacher), beside_top(student, targets, told(teacher, targets, k))
+    np.testing.assert_allclose(found[:, [0, 2, 3]], exact[:, [0, 2, 3]])
+    assert (found[:, 1] <= exact[:, 1] + 1e-5).all()
+    assert (found[:, 1] > 0).all()
+    if k >= 39:
+        np.testing.assert_allclose(found[:, 1], exact[:, 1], rtol=1e-4)
+    own = measured(teacher, targets, teacher)
+    np.testing.assert_allclose(of_top(told(teacher, targets, k), targets), own, rtol=1e-5, atol=1e-6)
+
+
+def test_beside_its_own_top_a_model_is_no_way_off():
+    teacher, targets = RNG.normal(0, 3, (100, 40)), RNG.integers(0, 40, 100)
+    found = beside_top(teacher, targets, told(teacher, targets, 5))
+    np.testing.assert_allclose(found[:, 1], 0, atol=1e-6)
+    assert found[:, 2].all()
+
+
+def test_rows_of_a_head_that_pad_the_vocabulary_have_no_part_in_it():
+    teacher, student, targets = RNG.normal(0, 3, (50, 40)), RNG.normal(0, 3, (50, 48)), RNG.integers(0, 40, 50)
+    found = beside_top(student, targets, told(teacher, targets, 5))
+    np.testing.assert_allclose(found, beside_top(student[:, :40], targets, told(teacher, targets, 5)))
+
+
+def test_where_a_teacher_does_not_tell_of_the_token_that_stands_there_its_own_nats_are_not_known():
+    found = of_top(Tops.made(np.array([[3, 0]]), np.array([[-0.1, -np.inf]], np.float32), np.array([0.0951626]), 40), np.array([7]))
+    assert np.isnan(found[0, 0])
+    assert found[0, 3] == 0
+
+
+def test_a_student_that_is_certain_of_what_is_left_over_has_a_finite_divergence():
+    logits = np.zeros((1, 40))
+    logits[0, 0] = 2000.0
+    found = beside_top(logits, np.array([0]), Tops.made(np.array([[0]]), np.log(np.array([[0.9]], np.float32)), np.array([0.1]), 40))
+    assert 100 < found[0, 1] < np.inf

@@ -139,10 +139,10 @@ def test_rows_of_no_answer_are_no_part_of_the_probe(folder, tmp_path):
 
 def test_teacher_and_student_are_compared_before_training(folder, tmp_path):
     _, data, teaching, _ = run(folder, tmp_path)
-    compare(teaching, SimpleNamespace(preprocess=teaching.teacher.turns), data.train.examples)
+    compare(teaching, teaching.teacher.turns, data.train.examples)
     other = replace(teaching.teacher.turns, max_length=20)
     with pytest.raises(TeacherError, match="max_length"):
-        compare(teaching, SimpleNamespace(preprocess=other), data.train.examples)
+        compare(teaching, other, data.train.examples)
 
 
 def test_a_server_s_tokens_are_kept_as_they_come(folder, tmp_path):
@@ -155,7 +155,7 @@ def test_a_server_s_tokens_are_kept_as_they_come(folder, tmp_path):
     assert work.usage.teacher_calls == 6
     _, _, local, _ = run(folder, tmp_path, train=rows(6))
     items = local.teacher.items(data.train.examples)
-    compare(teaching, SimpleNamespace(preprocess=local.teacher.turns), data.train.examples)
+    compare(teaching, local.teacher.turns, data.train.examples)
     target = kept.column(answers, [row.id for row in data.train], items).gather([4, 1])
     exact = online(local, data.train.examples, full=True).gather([4, 1]).logits.log_softmax(-1)
     assert target.ids.shape[1] in (8, 9)

@@ -10,8 +10,10 @@ from .requirement import ANSWER_METRICS, GENERATION_METRICS
 from .students import WRITING_ONLY, TransformerStudent
 
 TASK = "text-generation"
-TEACHERS = ("model",)
+TEACHERS = ("model", "endpoint")
 STUDENTS = ("transformer",)
+# Options of an endpoint by which it is asked for labels: tokens are asked for as they stand, at temperature 1, once.
+OF_LABELS = ("prompt", "scoring", "words", "calibration", "max_new_tokens", "samples", "sampling_temperature", "seed")
 MAX_LENGTH = 512  # tokens of a row, where the recipe says nothing: a conversation is longer than a sentence
 
 
@@ -21,6 +23,8 @@ def usual(values: Mapping[str, Any]) -> Mapping[str, Any]:
     match found:
         case {"teacher": {"kind": "model"} as teacher}:
             found["teacher"] = {"max_length": MAX_LENGTH, **teacher}
+        case {"teacher": {"kind": "endpoint"} as teacher}:
+            found["teacher"] = {"max_length": MAX_LENGTH, "api": "completion", **teacher}
     match found:
         case {"requirement": {"quality": dict(quality)} as required}:
             found["requirement"] = {**required, "quality": {"metric": GENERATION_METRICS[0], **quality}}
@@ -30,8 +34,13 @@ def usual(values: Mapping[str, Any]) -> Mapping[str, Any]:
 def findings(recipe: Any) -> Iterator[Finding]:
     """Yield what this task can't be asked for."""
     if recipe.teacher.kind not in TEACHERS:
-        remedy = "take one of kind model: a folder with a causal language model"
+        remedy = "take one of kind model, a folder with a causal language model, or of kind endpoint, a server that echoes log-probabilities"
         yield Finding(("teacher", "kind"), f"{TASK} can't ask a teacher of kind {recipe.teacher.kind}", remedy)
+    elif recipe.teacher.kind == "endpoint":
+        yield from (Finding(("teacher", *found.path), found.message, found.remedy) for found in of_endpoint(recipe.teacher))
+        if recipe.generation.metrics:
+            remedy = "leave generation out, or take a teacher of kind model"
+            yield Finding(("generation", "metrics"), "a teacher behind a server is asked about tokens, and writes no answers", remedy)
     else:
         if recipe.teacher.adapt is not None:
             yield Finding(("teacher", "adapt"), f"a teacher of {TASK} is taken as it is", "leave adapt out: its own head is what is learnt from")
@@ -71,6 +80,22 @@ def _answers(recipe: Any) -> Iterator[Finding]:
     if asked and columns.get("text"):
         remedy = "name the columns of prompt and completion, or of messages; or leave generation out"
         yield Finding(("generation", "metrics"), "a row of plain text asks nothing that could be answered", remedy)
+
+
+def of_endpoint(spec: Any) -> Iterator[Finding]:
+    """Yield why a server can't be asked about the tokens of texts as the section ``spec`` says; places are below the section."""
+    wrong = {
+        "tokenizer": (spec.tokenizer is None, "name a folder with the model's tokenizer: texts are sent as ids"),
+        "api": (spec.api != "completion", "api: completion, which echoes a prompt; a chat does not"),
+        "privacy": (spec.privacy is not None, "replace what may name a person in the data: the student reads the same ids as the teacher"),
+        "batch": (spec.batch is not None, "leave it out: files of requests are not read token by token"),
+    }
+    for name, (holds, remedy) in wrong.items():
+        if holds:
+            yield Finding((name,), f"an endpoint that is asked about tokens can't have {name}: {getattr(spec, name)!r}", remedy)
+    for name in OF_LABELS:
+        if getattr(spec, name) != type(spec).model_fields[name].default:
+            yield Finding((name,), f"teacher.{name} has no effect: it is of labels, and {TASK} asks about the tokens of texts", "leave it out")
 
 
 def elsewhere(recipe: Any) -> Iterator[Finding]:

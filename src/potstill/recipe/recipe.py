@@ -86,7 +86,8 @@ class Recipe(Section):
     @property
     def looks_for_instructions(self) -> str:
         """``instructions``, with its default for this teacher filled in."""
-        return self.instructions or ("report" if self.teacher.kind == "endpoint" else "ignore")
+        asks = self.teacher.kind == "endpoint" and self.task != generation.TASK  # whose rows stand in a prompt of ours
+        return self.instructions or ("report" if asks else "ignore")
 
     def objectives_of(self, student: Any) -> Sequence[Any]:
         """Return the terms that ``student`` is asked to learn by: its own, else the recipe's, else the default."""
@@ -105,7 +106,12 @@ class Recipe(Section):
         if self.robustness.ask_teacher and isinstance(self.teacher, RecordedTeacher):
             found.append("robustness.ask_teacher has no effect: a recorded teacher can't be asked about changed texts")
         if self.teacher.kind == "endpoint" and self.teacher.privacy is None and not is_loopback(self.teacher.host):
-            found.append(f"all rows go to {self.teacher.host} as they are: teacher.privacy replaces addresses and numbers of people in them")
+            remedy = (
+                "in this task nothing is replaced on the way"
+                if self.task == generation.TASK
+                else "teacher.privacy replaces addresses and numbers of people in them"
+            )
+            found.append(f"all rows go to {self.teacher.host} as they are: {remedy}")
         if self.requirement is None:
             found.append("there is no requirement, so there will be no verdict, only figures")
         return found
@@ -232,7 +238,8 @@ class Recipe(Section):
         for place, student in enumerate(self.students):
             if getattr(student, "source", None) in ("teacher", "scratch"):
                 what = "weights" if student.source == "teacher" else "tokenizer"
-                remedy = "name the folder of a transformers model: from: path"
+                of_what = "a language model that has the teacher's tokenizer" if self.task == generation.TASK else "a transformers model"
+                remedy = f"name the folder of {of_what}: from: path"
                 why = f"'{student.name}' can't start from a teacher of kind {self.teacher.kind}: it has no {what} to start from"
                 yield Finding(("students", place, "from"), why, remedy)
 

@@ -30,6 +30,26 @@ class Classifying:
     opener = "artifact"
     decides = True  # of each row: so rows can be right, sure, and flip
 
+    def admit(self, teaching: Any) -> None:
+        """Let every student in: what each of them reads by is its own."""
+
+    def want(self, teaching: Any) -> Want:
+        """Return what the teacher is asked for to be judged by."""
+        return self.data.head.want
+
+    def costing(self, rows: Sequence[Example]) -> list[Example]:
+        """Return the rows about which asking takes a call: all."""
+        return list(rows)
+
+    @property
+    def divergence(self) -> str:
+        """What a divergence from the teacher is over."""
+        return self.data.head.kind
+
+    def asked(self, teaching: Any, rows: Sequence[Example], *, count: bool = True) -> Any:
+        """Return the answers that the teacher is judged by, as they were said: not calibrated, for that may take calls of its own."""
+        return teaching.raw(rows, [self.want(teaching)], count=count)
+
     def teacher(self, teaching: Any, rows: Sequence[Example], *, count: bool = True) -> np.ndarray:
         """Return the teacher's scores *Shape:* (n, classes); a row of NaN where it gave no answer."""
         want = self.data.head.want

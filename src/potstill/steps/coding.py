@@ -158,11 +158,11 @@ def _told(asked: Any, choice: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compare(teaching: Teaching, student: Any, rows: Sequence[Example], *, kept: Sequence[int] | None = None) -> None:
-    """Raise :class:`TeacherError` unless the student reads what its teacher reads, in tokens and in how rows are written; before it is trained.
+def compare(teaching: Teaching, read: Any, rows: Sequence[Example], *, kept: Sequence[int] | None = None) -> None:
+    """Raise :class:`TeacherError` unless a student's turns ``read`` what its teacher reads, in tokens and in how rows are written; before it is trained.
 
     ``kept``: for each token of a student's whose vocabulary was trimmed the teacher's.
     """
     teacher: Any = teaching.teacher
-    load("potstill.teachers.tokens:same_tokens")(teacher.turns.renderer.tokenizer, student.preprocess.renderer.tokenizer, kept=kept)
-    load("potstill.teachers.tokens:same_rows")(teacher.turns, student.preprocess, [row.fields for row in rows[:COMPARED]], kept=kept)
+    load("potstill.teachers.tokens:same_tokens")(teacher.turns.renderer.tokenizer, read.renderer.tokenizer, kept=kept)
+    load("potstill.teachers.tokens:same_rows")(teacher.turns, read, [row.fields for row in rows[:COMPARED]], kept=kept)

@@ -12,8 +12,9 @@ from typing import Any
 from .. import rng, storage
 from ..errors import UserError
 from ..lookup import load
-from ..records import Example, Interval
+from ..records import Example, Interval, Want
 from ..workspace import Workspace
+from . import said
 from .data import Data
 from .label import first
 from .teach import CONTENT_FREE, Teaching
@@ -67,13 +68,13 @@ def _agreed(work: Workspace, found: dict[str, Any], limit: float | None) -> None
 def _estimate(work: Workspace, data: Data, teaching: Teaching) -> dict[str, Any]:
     """Return the rows that are still to be asked about, and their dollars and tokens with 95 % prediction intervals."""
     store = teaching.account.store
-    identity = teaching.teacher.identity()
+    identity, way = teaching.teacher.identity(), said.of(work, data)
     if len(store.index.prices(identity)) < PROBE:
-        some = sorted((*data.train, *data.unlabeled), key=lambda row: rng.integer(0, "price", row.id))[:PROBE]
+        some = sorted(way.costing((*data.train, *data.unlabeled)), key=lambda row: rng.integer(0, "price", row.id))[:PROBE]
         work.log.say(f"asking the teacher about {len(some)} rows, to learn what they cost")
-        teaching.raw(some, [data.head.want])  # not calibrated: that may take calls of its own
+        way.asked(teaching, some)
     prices = store.index.prices(identity)
-    rows = _unanswered(data, teaching, (*data.validation, *data.calibration, *first(work, data).rows), store)
+    rows = _unanswered(teaching, way.costing((*data.validation, *data.calibration, *first(work, data).rows)), store, way.want(teaching))
     rows += len(CONTENT_FREE) if getattr(work.recipe.teacher, "calibration", "none") == "content_free" else 0
     rows += len(data.test) + work.recipe.rounds.each * (work.recipe.rounds.count - 1)
     if work.recipe.robustness.ask_teacher:
@@ -82,10 +83,10 @@ def _estimate(work: Workspace, data: Data, teaching: Teaching) -> dict[str, Any]
     return {"rows": rows, "probed": len(prices), "spent_usd": work.bill()[0], **{name: asdict(predicted(values, rows)) for name, values in figures.items()}}
 
 
-def _unanswered(data: Data, teaching: Teaching, rows: Sequence[Example], store: Any) -> int:
+def _unanswered(teaching: Teaching, rows: Sequence[Example], store: Any, want: Want) -> int:
     key_of, identity = load("potstill.labels.store:key_of"), teaching.teacher.identity()
     keys = list({key_of(identity, teaching.teacher.request(row)) for row in rows})
-    return len(keys) - len(store.index.locate(keys, data.head.want.key))
+    return len(keys) - len(store.index.locate(keys, want.key))
 
 
 def predicted(values: Sequence[float], rows: int) -> Interval:

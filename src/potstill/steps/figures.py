@@ -28,11 +28,13 @@ def figures(work: Workspace, data: Data, candidate: Candidate, models: Sequence[
     rows = rows_of(opened, student)
     off = (opened.thresholds["teacher"], opened.thresholds[name]) if data.head.kind == "labels" else None
     fidelity = load("potstill.evaluation.fidelity:fidelity")
-    told = {"fidelity": fidelity(opened.said["teacher"], opened.said[name], opened.groups, kind=data.head.kind, thresholds=off)}
+    way = way_of(work, data)
+    near = fidelity(opened.said["teacher"], opened.said[name], opened.groups, kind=data.head.kind, thresholds=off)
+    told = {"fidelity": {**near, "kl_over": way.divergence}}
     if not data.has_gold:
         without = dict.fromkeys(("quality", "quality_intervals", "quality_drop", "retention", "control", "calibration"))
         return {**told, **without, "slices": [], "by_seed": []}
-    known, decides = opened.decided.sides(name) if opened.decided else rows.known(need_gold=True), way_of(work, data).decides
+    known, decides = opened.decided.sides(name) if opened.decided else rows.known(need_gold=True), way.decides
     return {
         **told,
         **alone(work, data, opened, student, name),

@@ -44,6 +44,17 @@ def limits(found: Evidence, measured: Mapping[str, Any]) -> list[str]:
             "students learnt from, and read, texts in which what may name a person is replaced: whoever loads one without potstill replaces it first, by "
             "the rules under preprocess.replace of its student.json"
         )
+    return lines + _of_answers(found)
+
+
+def _of_answers(found: Evidence) -> list[str]:
+    """Return what can't be told for want of answers: the teacher's whole distribution, gold."""
+    lines = []
+    if way_of(found.teaching.work, found.data).divergence == "top_and_tail":
+        lines.append(
+            "the teacher tells of the likeliest tokens, the one that stands there and the mass of all others: a divergence from it (kl) is over these, "
+            "all others one, and a lower bound of that over the whole vocabulary"
+        )
     if not found.data.has_gold:
         lines.append("there is no gold in validation and test: quality, control and retention can't be told, the verdict rests on fidelity")
     return lines

@@ -133,8 +133,11 @@ class Teaching:
 
 
 def adapt(work: Workspace, data: Data) -> Teaching:
-    """Make the teacher ready: a head for the task where the recipe says so, its precision; opened it is only when it is asked."""
-    return Teaching(work, data, ready(work, data, work.recipe.teacher))
+    """Make the teacher ready: a head for the task where the recipe says so, its precision; opened it is only when it is asked. Raises
+    :class:`TeacherError` for a student that can't learn from it."""
+    teaching = Teaching(work, data, ready(work, data, work.recipe.teacher))
+    said.of(work, data).admit(teaching)
+    return teaching
 
 
 def standing(work: Workspace, data: Data, teaching: Teaching) -> Stage:
@@ -176,11 +179,11 @@ def _samples(teaching: Teaching, said: np.ndarray) -> dict[str, Any]:
     return {"self_agreement": found}
 
 
-def _answers(teaching: Teaching, said: np.ndarray) -> None:
+def _answers(teaching: Teaching, scores: np.ndarray) -> None:
     """Raise :class:`TeacherError`, with what it said of the first, where the teacher answered no validation row at all."""
     rows = teaching.data.validation.examples
-    if len(rows) and np.isnan(said).all():
-        answers = teaching.ask(rows[:1], [teaching.data.head.want], count=False)
+    if len(rows) and np.isnan(scores).all():
+        answers = said.of(teaching.work, teaching.data).asked(teaching, rows[:1], count=False)
         reason = getattr(answers.of(rows[0].id), "reason", "nothing")
         raise TeacherError(
             f"the teacher answered none of {len(rows):,} validation rows; of the first: {reason}", place=rows[0].place, remedy="mend the teacher"

@@ -11,13 +11,15 @@ import numpy as np
 
 from ..evaluation.generation import AGREED, BYTES, KL, MEASURES, NATS, RIGHT, TOKENS, by_row, measured
 from ..lookup import load
+from ..recipe.teacher import HIDDEN_STATES
 from ..records import Example, Want
 from ..workspace import Workspace
-from .coding import coding, compare
+from .coding import COMPARED, coding, compare
 from .data import Data, fields
+from .learn import max_length, source_of
+from .telling import Top, Whole
 
 OPTIONS = "options"  # a field that is there to be judged by: nobody reads it
-CHUNK = 128  # positions whose logits stand in memory at a time: some ten MB each side
 
 
 @dataclass(frozen=True)
@@ -32,40 +34,69 @@ class Writing:
     decides = False
 
     # ------------------------------------------------------------------------------------------------- who says what
+    def admit(self, teaching: Any) -> None:
+        """Raise :class:`TeacherError` for a student that reads otherwise than a teacher behind a server, before that is asked anything."""
+        if self.whole:
+            return
+        shown = self.data.train.examples[:COMPARED]
+        for spec in self.work.recipe.students:
+            source, chat = source_of(self.work, teaching, spec, "distilled"), self.work.recipe.teacher.chat
+            read = {"template": chat.template, "options": chat.options, "every_turn": chat.every_turn}
+            compare(teaching, load("potstill.students.causal:turns")(source, max_length(self.work, spec), **read), shown)
+
+    def want(self, teaching: Any) -> Want:
+        """Return what the teacher is asked for to be judged by."""
+        return self.data.head.want if self.whole else self._kept(teaching).want
+
+    def costing(self, rows: Sequence[Example]) -> list[Example]:
+        """Return the rows about which asking takes a call: those of which a token is learnt."""
+        return [row for row in rows if row.gold is not None]
+
+    def asked(self, teaching: Any, rows: Sequence[Example], *, count: bool = True) -> Any:
+        """Return the answers that the teacher is judged by."""
+        return teaching.raw(rows, [self.data.head.want], count=count) if self.whole else self._kept(teaching).ask(rows, count=count)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the teacher's distribution can be had, and not its top alone."""
+        return isinstance(self.work.recipe.teacher, HIDDEN_STATES)
+
+    @property
+    def divergence(self) -> str:
+        """What a divergence from the teacher is over."""
+        return "vocabulary" if self.whole else "top_and_tail"
+
     def teacher(self, teaching: Any, rows: Sequence[Example], *, count: bool = True) -> np.ndarray:
-        """Return the teacher's own measures *Shape:* (n, measures), by the states that it was asked for; a row of NaN where it gave no answer."""
-        teacher, states = teaching.teacher, self._states(teaching, rows, count=count)
+        """Return the teacher's own measures *Shape:* (n, measures); a row of NaN where it gave no answer."""
+        told, turns = self._told(teaching, rows, count=count), teaching.teacher.turns
         out = np.full((len(rows), len(MEASURES)), np.nan)
         for place, row in enumerate(rows):
-            if row.id not in states:
-                continue
-            targets, parts = _targets(teacher.turns, row), [np.zeros((0, 4))]
-            for start in range(0, len(targets), CHUNK):
-                logits = teacher.scores(states[row.id][start : start + CHUNK])
-                parts.append(measured(logits, targets[start : start + CHUNK], logits))
-            out[place] = _row(parts, targets, teacher.turns, row)
+            if row.id in told:
+                targets = _targets(turns, row)
+                out[place] = _row([told.own(row.id, targets)], targets, turns, row)
         return out
 
     def artifact(self, teaching: Any, folder: Path, rows: Sequence[Example]) -> np.ndarray:
-        """Return an artifact's measures beside the teacher's distributions; how far it is from a teacher that did not answer is NaN."""
+        """Return an artifact's measures beside what the teacher said; how far it is from a teacher that did not answer is NaN."""
         generator = load("potstill.serving.generator:Generator").open(folder, threads=self.work.threads)
-        states, out = self._states(teaching, rows, count=False), np.empty((len(rows), len(MEASURES)))
+        told, out = self._told(teaching, rows, count=False), np.empty((len(rows), len(MEASURES)))
         for place, row in enumerate(rows):
             targets, parts, at = _targets(generator.turns, row), [np.zeros((0, 4))], 0
             for logits in generator.scores(row.fields):
                 here = slice(at, at + len(logits))
-                told = teaching.teacher.scores(states[row.id][here]) if row.id in states else None
-                parts.append(measured(logits, targets[here], told))
+                parts.append(told.beside(row.id, here, logits, targets[here]) if row.id in told else measured(logits, targets[here]))
                 at += len(logits)
             out[place] = _row(parts, targets, generator.turns, row)
         return out
 
-    def _states(self, teaching: Any, rows: Sequence[Example], *, count: bool) -> dict[str, np.ndarray]:
-        """Return by row what goes into the teacher's head, of the rows that it answered."""
-        want = self.data.head.want
-        answers = teaching.ask(rows, [want], count=count)
+    def _told(self, teaching: Any, rows: Sequence[Example], *, count: bool) -> Whole | Top:
+        """Return what the teacher said of the rows that it answered."""
+        answers, want = self.asked(teaching, rows, count=count), self.want(teaching)
         known = answers.answered(dict.fromkeys(row.id for row in rows))
-        return {id: states.copy() for id, states in zip(known, answers.arrays(known, want))}  # the store's are views that can't be written to
+        values = dict(zip(known, answers.arrays(known, want)))  # the store's are views that can't be written to
+        if self.whole:
+            return Whole(teaching.teacher, {id: states.copy() for id, states in values.items()})
+        return Top(self._kept(teaching).coder, {id: value.tobytes() for id, value in values.items()})
 
     def floor(self, teaching: Any) -> Any:
         """Return the cheapest language model, pairs of tokens that were counted, of the rows to learn from."""
@@ -116,7 +147,7 @@ class Writing:
         chat = self.work.recipe.teacher.chat
         made = student.reading(template=chat.template, options=chat.options, every_turn=chat.every_turn)
         made.spec["fields"] = [name for name in fields(self.data) if name != OPTIONS]  # so that who asks it later knows what a bare line is
-        compare(teaching, made, rows)
+        compare(teaching, made.preprocess, rows)
         return made
 
     def records(self, teaching: Any, student: Any, rows: Sequence[Example], wants: Sequence[Want]) -> tuple[list[Example], Any]:

@@ -112,8 +112,7 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
     :class:`UserError` for a folder, an architecture, layers or widths that can't be used.
     """
     config, tokenizer = read_config(source), read_tokenizer(source)
-    limit = min(spec.max_length or max_length, getattr(config, "max_position_embeddings", None) or max_length, tokenizer.model_max_length)
-    reads = spec_of(tokenizer, max_length=int(limit))
+    reads = spec_of(tokenizer, max_length=_longest(config, tokenizer, spec.max_length or max_length))
     if getattr(spec, "source", None) == SCRATCH:
         made, layers = _fresh(spec, config, seed), tuple(range(spec.layers))
     else:
@@ -126,6 +125,19 @@ def build(spec: Any, head: Head, *, source: Path, fields: Sequence[str], seed: i
         with seeded(rng.integer(seed, "student", "lora")):
             made = lora.adapted(made, rank=adapters.rank, alpha=adapters.alpha)
     return CausalStudent(made, head, tokenizer, reads, layers)
+
+
+def _longest(config: Any, tokenizer: Any, wanted: int) -> int:
+    """Return how many tokens of a row a model reads: as ``wanted``, where it can."""
+    return int(min(wanted, getattr(config, "max_position_embeddings", None) or wanted, tokenizer.model_max_length))
+
+
+def turns(source: Path, max_length: int, *, template: str | None, options: Mapping[str, Any], every_turn: bool) -> Turns:
+    """Return how a student would read that begins from the model in ``source``, which is not loaded; see :func:`build` and its ``reading``."""
+    tokenizer = read_tokenizer(source)
+    longest = _longest(read_config(source), tokenizer, max_length)
+    spec = spec_of(tokenizer, max_length=longest, template=template, options=options, every_turn=every_turn)
+    return Turns.make(spec, tokenizer.backend_tokenizer)
 
 
 def texts(reader: Turns, rows: Sequence[Mapping[str, Any]]) -> list[str]:

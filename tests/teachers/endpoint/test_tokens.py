@@ -15,7 +15,7 @@ from potstill.objectives.tokens.targets import Sparse
 from potstill.records import Example, Failed, Head, Usage, Want
 from potstill.serving.turns import learnt
 from potstill.teachers import build
-from potstill.teachers.endpoint.tokens import NoIds
+from potstill.teachers.endpoint.tokens import NoIds, NotTold
 from potstill.teachers.endpoint.tokens import positions as told_of
 from potstill.training.columns import KeptTokens
 from tests import tiny
@@ -143,15 +143,24 @@ def item(ids):
 
 def test_a_reply_is_read_at_the_places_that_were_sent():
     ids = [4, 5, 6, 8]
-    assert told_of(reply(ids), [ids], item(ids)) == [{7: -0.5, 9: -2.0, 6: -3.0}, {7: -0.5, 9: -2.0, 8: -3.0}]
+    assert told_of(reply(ids), [ids], item(ids), K) == [{7: -0.5, 9: -2.0, 6: -3.0}, {7: -0.5, 9: -2.0, 8: -3.0}]
     with pytest.raises(ValueError, match="not those that were sent"):
-        told_of(reply([4, 6, 5, 8]), [ids], item(ids))
+        told_of(reply([4, 6, 5, 8]), [ids], item(ids), K)
     with pytest.raises(ValueError, match="0 prompts of 1"):
-        told_of({"choices": []}, [ids], item(ids))
+        told_of({"choices": []}, [ids], item(ids), K)
     with pytest.raises(NoIds):
-        told_of(reply(ids, top_logprobs=[None, *({"a": -1.0} for _ in ids[1:])]), [ids], item(ids))
+        told_of(reply(ids, top_logprobs=[None, *({"a": -1.0} for _ in ids[1:])]), [ids], item(ids), K)
     fewer = [None, {"token_id:7": -0.5}, {"token_id:7": -0.5, "token_id:9": None}, {}]
-    assert told_of(reply(ids, top_logprobs=fewer), [ids], item(ids)) == [{7: -0.5, 9: -np.inf, 6: -3.0}, {8: -3.0}]
+    assert told_of(reply(ids, top_logprobs=fewer), [ids], item(ids), K) == [{7: -0.5, 9: -np.inf, 6: -3.0}, {8: -3.0}]
+
+
+def test_of_a_position_no_more_is_read_than_was_asked_for_and_the_token_that_stands_there_always():
+    ids = [4, 5, 6, 8]
+    top = [None, None, {"token_id:7": -0.5, "token_id:9": -2.0, "token_id:6": -3.0}, {"token_id:8": -0.1, "token_id:7": -3.0}]
+    assert told_of(reply(ids, top_logprobs=top), [ids], item(ids), 1) == [{7: -0.5, 6: -3.0}, {8: -3.0}]
+    for lacking in ([None, -3.0, None, -3.0], [None, -3.0, -3.0, None]):
+        with pytest.raises(NotTold, match="which stands in the text"):
+            told_of(reply(ids, token_logprobs=lacking), [ids], item(ids), K)
 
 
 def test_what_can_not_be_is_said(folder):
@@ -160,6 +169,7 @@ def test_what_can_not_be_is_said(folder):
         ({"tokenizer": None}, "teacher.tokenizer"),
         ({"privacy": {}}, "teacher.privacy"),
         ({"batch": {}}, "batch"),
+        ({"samples": 3, "scoring": "text", "sampling_temperature": 1.0}, "teacher.scoring"),
     ):
         with pytest.raises(TeacherError, match=told):
             build(spec(**{"api": "completion", "tokenizer": str(folder), **more}), HEAD)

@@ -77,7 +77,8 @@ def _row(row: np.ndarray, i: int, low: float, keep: Keep) -> tuple[np.ndarray, n
 def given(ids: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]], vocabulary: int, keep: Keep) -> Top:
     """Return the top of what a server gave: for each position some tokens, in any order, with log-probabilities.
 
-    Entries of -inf are dropped, and fewer than asked for are as good as they are. Raises :class:`StoreError` for NaN, positive
+    Entries of -inf are dropped, and fewer than asked for are as good as they are; with ``keep.mass`` 1 all others are kept, the unlikeliest too, for
+    it may be the token that stands there. Raises :class:`StoreError` for NaN, positive
     log-probabilities, ids twice or out of range, and positions without one finite entry.
     """
     rows = []
@@ -100,7 +101,7 @@ def given(ids: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]], voc
         token, value = token[order], value[order]
         good = (value >= (math.log(keep.floor) if keep.floor else -np.inf)) & (value >= value[0] - DEEPEST)
         held = np.cumsum(np.exp(value))
-        k = max(min(int(np.searchsorted(held, keep.mass)) + 1, int(good.sum())), 1)
+        k = max(min(int(np.searchsorted(held, keep.mass)) + 1, int(good.sum())), 1) if keep.mass < 1 else len(value)
         rows.append((token[:k], value[:k], 0.0 if k == vocabulary else max(1.0 - float(held[k - 1]), 0.0)))
     return _joined(rows)
 

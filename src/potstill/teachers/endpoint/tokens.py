@@ -17,6 +17,7 @@ from ... import storage
 from ...contracts import Post
 from ...errors import StoreError, TeacherError
 from ...recipe.endpoint import is_loopback
+from ...recipe.generation import MAX_LENGTH, of_endpoint
 from ...records import Answer, Answered, Example, Failed, Head, Refused, Usage, Want
 from ...serving.preprocess import Item
 from ...serving.turns import Turns, spec_of
@@ -26,8 +27,7 @@ from ..reading import content, read, unread
 from .calls import Again, Call, Calls, Clock, Done, Rates, WallClock
 from .client import Client, Outcome, Reply
 
-VERSION = 1  # raise it when the same replies would be read otherwise
-MAX_LENGTH = 512  # tokens of a row, where the recipe says nothing
+VERSION = 2  # raise it when the same replies would be read otherwise
 PLACE = "teacher.url"
 Told = dict[int, float]  # a position's tokens and their log-probabilities
 
@@ -39,6 +39,10 @@ class Coder(Protocol):
     def name(self) -> str: ...
 
     def given(self, ids: Sequence[Sequence[int]], logprobs: Sequence[Sequence[float]]) -> bytes: ...
+
+
+class NotTold(Exception):
+    """The reply tells no log-probability of a token that stands in the text; the argument says of which."""
 
 
 class NoIds(Exception):
@@ -97,7 +101,9 @@ class EndpointTokens:
     # ---------------------------------------------------------------------------------------------------------- calls
     def reserve(self, example: Example) -> Usage:
         item = read(self.turns, example)
-        return self._priced(0, 0) if isinstance(item, str) else self._call(example.id, item).reserve
+        if isinstance(item, str):
+            return self._priced(0, 0)
+        return self._call(example.id, item).reserve if item["learnt"].any() else Usage()
 
     def answer(self, examples: Sequence[Example], wants: Sequence[Want]) -> Iterator[tuple[str, Answer]]:
         left = iter(examples)
@@ -162,17 +168,20 @@ class EndpointTokens:
             return outcome
         if not isinstance(outcome, Reply):
             return Done(outcome, Usage(teacher_calls=1))
-        told = outcome.body.get("usage") or {}
-        read_in, written = told.get("prompt_tokens"), told.get("completion_tokens")
+        counted = outcome.body.get("usage") or {}
+        read_in, written = counted.get("prompt_tokens"), counted.get("completion_tokens")
         usage = call.reserve
         if isinstance(read_in, int) and isinstance(written, int) and min(read_in, written) >= 0:
             usage = self._priced(read_in, written)
         try:
-            return Done(_answered(coder, wants, positions(outcome.body, call.body["prompt"], item)), usage)
+            told = positions(outcome.body, call.body["prompt"], item, self.spec.top_k)
+            return Done(_answered(coder, wants, told), usage)
         except NoIds as error:
             remedy = "ask a server that names tokens by ids, as vLLM does; or, where it knows them, body: {prompt_logprobs: 20, echo: null, logprobs: null}"
             stop = TeacherError(str(error), place=PLACE, remedy=remedy)
             return Done(Failed(stop.message), usage, stop)
+        except NotTold as error:
+            return Done(Refused(str(error)), usage)
         except StoreError as error:
             return Done(Refused(error.message), usage)
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -184,10 +193,11 @@ def _answered(coder: Coder, wants: Sequence[Want], told: Sequence[Told]) -> Answ
     return Answered(dict.fromkeys(wants, value))
 
 
-def positions(reply: Mapping[str, Any], prompts: Sequence[Sequence[int]], item: Item) -> list[Told]:
-    """Return what a reply says of each learnt token of a row, in order.
+def positions(reply: Mapping[str, Any], prompts: Sequence[Sequence[int]], item: Item, most: int) -> list[Told]:
+    """Return what a reply says of each learnt token of a row, in order: the ``most`` likeliest, and that token.
 
-    Raises :class:`NoIds` for a reply without ids, and ValueError for one of other tokens than were sent.
+    Raises :class:`NoIds` for a reply without ids, ValueError for one of other tokens than were sent, and :class:`NotTold` where it leaves out what was
+    sent: the teacher could not be judged there.
     """
     choices = sorted(reply["choices"], key=lambda choice: choice.get("index", 0))
     if len(choices) != len(prompts):
@@ -195,8 +205,16 @@ def positions(reply: Mapping[str, Any], prompts: Sequence[Sequence[int]], item: 
     found: list[Told] = []
     for number, (choice, ids) in enumerate(zip(choices, prompts)):
         told = _by_place(choice, ids)
-        found += [told[at] for at in np.flatnonzero(item["learnt"][item["window"] == number]).tolist()]
+        found += [_kept(told[at], ids[at], most) for at in np.flatnonzero(item["learnt"][item["window"] == number]).tolist()]
     return found
+
+
+def _kept(told: Told, own: int, most: int) -> Told:
+    """Return the ``most`` likeliest tokens of a position and its ``own``. A server may give more than it was asked for."""
+    if not np.isfinite(told.get(own, -np.inf)):
+        raise NotTold(f"the reply tells no log-probability of token {own}, which stands in the text")
+    likeliest = sorted(told, key=lambda id: -told[id])[:most]
+    return {id: told[id] for id in dict.fromkeys((*likeliest, own))}
 
 
 def _by_place(choice: Mapping[str, Any], ids: Sequence[int]) -> list[Told]:
@@ -231,15 +249,6 @@ def _number(value: Any) -> float:
 def open_tokens(spec: Any, head: Head, given: Given) -> EndpointTokens:
     """Return the teacher of a recipe's ``kind: endpoint`` for a task of texts. Nothing is sent. Raises :class:`TeacherError` for a section that can't be
     used so."""
-    wrong = {
-        "tokenizer": (spec.tokenizer is None, "name a folder with the model's tokenizer: texts are sent as ids"),
-        "api": (spec.api != "completion", "api: completion, which echoes a prompt; a chat does not"),
-        "privacy": (spec.privacy is not None, "replace what may name a person in the data: the student reads the same ids as the teacher"),
-        "batch": (spec.batch is not None, "leave it out: files of requests are not read token by token"),
-    }
-    for name, (holds, remedy) in wrong.items():
-        if holds:
-            raise TeacherError(
-                f"an endpoint that is asked about tokens can't have teacher.{name}: {getattr(spec, name)!r}", place=f"teacher.{name}", remedy=remedy
-            )
+    for finding in of_endpoint(spec):
+        raise TeacherError(finding.message, place=".".join(("teacher", *map(str, finding.path))), remedy=finding.remedy)
     return EndpointTokens(spec, Path(spec.tokenizer).expanduser(), clock=given.clock)
