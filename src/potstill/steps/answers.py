@@ -29,6 +29,7 @@ from .teach import Teaching, load_arrays, save_arrays, written_metric
 TEACHER = "teacher"
 PLACE = "generation.metrics.callable"
 BATCHES = 8  # how often an artifact says how far it is
+Grade = Callable[[Example, Mapping[str, Any] | None], list[float]]  # a row, and an answer to it -> its grades
 TWO_SIDED = 0.025  # each bound of a 95 % interval
 
 
@@ -131,8 +132,7 @@ def written(work: Workspace, data: Data, teaching: Teaching, split: str, rows: S
 
     def make(folder: Path, scratch: Path) -> None:
         grade = _grader(work)
-        said = {name: stage.read()["answers"] for name, stage in stages.items()}
-        save_arrays(folder / "grades.npz", {name: np.array([grade(*pair) for pair in zip(chosen, told)], float) for name, told in said.items()})
+        save_arrays(folder / "grades.npz", {name: _table(grade, chosen, stage.read()["answers"]) for name, stage in stages.items()})
 
     inputs = {
         "metrics": wanted.asked(), **_function(work),
@@ -141,6 +141,10 @@ def written(work: Workspace, data: Data, teaching: Teaching, split: str, rows: S
     stage = work.cache.get(f"graded.{split}", inputs, make)
     said = {name: [_brief(answer) for answer in one.read()["answers"]] for name, one in stages.items()}
     return Written(asking.rows, load_arrays(stage.folder / "grades.npz"), said, stage.fingerprint)
+
+
+def _table(grade: Grade, rows: Sequence[Example], said: Sequence[Mapping[str, Any] | None]) -> np.ndarray:
+    return np.array([grade(*pair) for pair in zip(rows, said)], float).reshape(-1, len(grading.COLUMNS))
 
 
 def _brief(answer: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -250,7 +254,7 @@ def _in_place(answer: str, option: str) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------------- grades
-def _grader(work: Workspace) -> Callable[[Example, Mapping[str, Any] | None], list[float]]:
+def _grader(work: Workspace) -> Grade:
     """Return what turns a row and an answer to it into its grades, as :mod:`evaluation.answers` orders them."""
     exact, choice, rouge, graded = (work.recipe.generation.of(kind) for kind in ("exact_match", "choice", "rouge_l", "callable"))
     judge = functions.find(graded.function, graded.folder, place=PLACE) if graded is not None else None
