@@ -64,10 +64,13 @@ class Answering:
     hooks: list[Hook] = field(default_factory=list)
     behind: dict[str, Behind] = field(default_factory=dict)
 
-    async def answer(self, alias: str, model: Model, rows: Sequence[Row], within_s: float) -> Answered:
-        """Return the rows' answers. Raises :class:`scheduler.Busy`, :class:`Refused`, and DataError for rows that the model can't read."""
+    async def answer(self, alias: str, model: Model, rows: Sequence[Row], within_s: float, unread_s: float = 0.0) -> Answered:
+        """Return the rows' answers; ``unread_s``: see :meth:`scheduler.Scheduler.submit`.
+
+        Raises :class:`scheduler.Busy`, :class:`Refused`, and DataError for rows that the model can't read.
+        """
         began = time.monotonic()
-        scored = await self.scheduler.submit(model, rows)
+        scored = await self.scheduler.submit(model, rows, unread_s)
         seconds = {"queue": scored.queue_s, "tokenize": scored.tokenize_s, "infer": scored.infer_s}
         sure, passed = model.passes_on(scored.scores)
         places = np.flatnonzero(passed).tolist()

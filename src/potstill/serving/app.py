@@ -56,7 +56,7 @@ class Serving:
         self.answering = Answering(self.scheduler, self.measures, self.teachers)
         self.live = Live(lambda: self.scheduler.waiting_rows)
         self.answering.hooks.append(self.live)
-        self.door = Door(Router(_routes(self), default=_nowhere), self.settings, self.keys, self.measures, self.live)
+        self.door = Door(Router(_routes(self), default=_nowhere), self.settings, self.keys, self.measures, self.live, self.scheduler)
         self.measures.watch("potstill_queue_rows", "Rows that wait.", lambda: self.scheduler.waiting_rows)
         self.measures.watch("potstill_running_rows", "Rows that are worked on.", lambda: self.scheduler.running_rows)
         self.measures.watch("potstill_requests_inside", "Requests that are not answered yet.", lambda: self.door.inside)
@@ -188,7 +188,7 @@ def _predict(serving: Serving, shape: Shape) -> Handler:
             note.alias = alias
             rows = shapes.rows_of(shape.rows(body, model), model.predictor.fields, bounds)
             note.more["rows"] = len(rows)
-            found = await unless_gone(request, serving.answering.answer(alias, model, rows, within))
+            found = await unless_gone(request, serving.answering.answer(alias, model, rows, within, note.unread_s))
         note.more |= {f"{part}_ms": round(1000 * took, 3) for part, took in found.seconds.items()}
         note.more["taught"] = sum(one.served_by == "teacher" for one in found.predictions)
         if flags := sorted({one.flag for one in found.predictions if one.flag}):

@@ -21,7 +21,8 @@ from ..errors import BundleError, DataError, UserError
 from .answering import Refused
 from .live import Live
 from .measures import Measures
-from .scheduler import Busy
+from .pulse import Pulse
+from .scheduler import Busy, Scheduler
 from .settings import Keys, Settings
 from .shapes import NATIVE, V2, Wrong, dumps
 
@@ -35,6 +36,7 @@ ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")  # of a request: what may be told bac
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # for whoever starts and stops servers: no key is asked for
 LOOKS = (*OPEN, "/metrics", "/", "/v1/live", "/favicon.ico")  # of whoever watches: no traffic, and not worth a line in the log
 ADMIN = "/v1/admin/"
+ASKS = ("/predict", "/completions", "/infer")  # of a model
 LOOK_AFTER_S = 0.02  # from when on it is watched whether the client still waits: most answers are there sooner
 POURED, POUR_S = 16_000_000, 1.0  # bytes and seconds of a refused body that are read nevertheless
 GONE = 499  # the client has left: nobody reads the answer, the log does
@@ -54,6 +56,7 @@ class Note:
     alias: str = "none"
     more: dict[str, Any] = field(default_factory=dict)
     status: int = 0
+    unread_s: float = 0.0  # how long it may have waited to be read
 
 
 @dataclass
@@ -65,8 +68,10 @@ class Door:
     keys: Keys
     measures: Measures
     live: Live
+    scheduler: Scheduler
     stopping: bool = False
     inside: int = 0
+    pulse: Pulse = field(default_factory=Pulse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -92,6 +97,9 @@ class Door:
         """Answer, and turn whatever goes wrong into a status and a body of the request's protocol."""
         try:
             self._gate(scope["path"], headers)
+            if scope["path"].endswith(ASKS):  # a request that will be refused is refused before it is read
+                note.unread_s = self.pulse.unread_s()
+                self.scheduler.check(1, note.unread_s)
             await self.app(scope, receive, send)
         except (Gone, ClientDisconnect):
             note.status = GONE
