@@ -96,7 +96,7 @@ class Answering:
         found, reasons = await behind.ask(asked, width, max(0.0, within_s), model.policy.limits)
         flags = {place: reason for place, reason in zip(places, reasons) if reason}
         for reason in flags.values():
-            self.measures.flagged.labels(alias, reason).inc()
+            self.measures.of(self.measures.flagged, alias, reason).inc()
         if flags and model.policy.limits.unreachable == "refuse":
             raise Refused(next(iter(flags.values())))
         return {place: scores for place, scores in zip(places, found) if scores is not None}, flags
@@ -128,11 +128,11 @@ class Answering:
     def _count(self, alias: str, model: Model, predictions: Sequence[Prediction], seconds: Mapping[str, float], taught: int) -> None:
         for who in ("student", "teacher"):
             if count := sum(one.served_by == who for one in predictions):
-                self.measures.rows.labels(alias, who).inc(count)
+                self.measures.of(self.measures.rows, alias, who).inc(count)
         for part, took in seconds.items():
-            self.measures.parts.labels(part).observe(took)
+            self.measures.of(self.measures.parts, part).observe(took)
         if taught and model.policy is not None:
-            self.measures.usd.labels(alias).inc(taught * model.policy.limits.usd_per_1000 / 1000)
+            self.measures.of(self.measures.usd, alias).inc(taught * model.policy.limits.usd_per_1000 / 1000)
 
     async def close(self) -> None:
         for teacher in {id(teacher): teacher for teacher in self.teachers.values()}.values():

@@ -16,7 +16,7 @@ from .. import __version__
 from . import openapi, page, shapes
 from .answering import Answering
 from .behind import Teacher
-from .door import Door, Note, Receive, Scope, Send, body_of, log, unless_gone
+from .door import App, Door, Note, Receive, Scope, Send, body_of, log, unless_gone
 from .live import Live
 from .measures import CONTENT_TYPE, Measures
 from .models import NAME, Aliases, Model, open_model
@@ -26,7 +26,7 @@ from .shapes import Bounds, Shape, Wrong
 from .tuning import cores
 
 Handler = Callable[[Request], Awaitable[Response]]
-TIMEOUT = "x-timeout-ms"  # a request may ask for less time than the server allows
+TIMEOUT = b"x-timeout-ms"  # a request may ask for less time than the server allows
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Serving:
         self.answering = Answering(self.scheduler, self.measures, self.teachers)
         self.live = Live(lambda: self.scheduler.waiting_rows)
         self.answering.hooks.append(self.live)
-        self.door = Door(Router(_routes(self), default=_nowhere), self.settings, self.keys, self.measures, self.live, self.scheduler)
+        self.door = Door(_straight(_routes(self)), self.settings, self.keys, self.measures, self.live, self.scheduler)
         self.measures.watch("potstill_queue_rows", "Rows that wait.", lambda: self.scheduler.waiting_rows)
         self.measures.watch("potstill_running_rows", "Rows that are worked on.", lambda: self.scheduler.running_rows)
         self.measures.watch("potstill_requests_inside", "Requests that are not answered yet.", lambda: self.door.inside)
@@ -110,6 +110,16 @@ def _routes(serving: Serving) -> list[Route]:
     )  # fmt: skip
     serving.places = [(method, path) for method, path, _ in table]
     return [Route(path, _Place(method, handler)) for method, path, handler in table]
+
+
+def _straight(routes: Sequence[Route]) -> App:
+    """Return an ASGI application: the place whose whole path was asked for, found at once; any other by the router."""
+    router, whole = Router(routes, default=_nowhere), {route.path: route.app for route in routes if "{" not in route.path}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await whole.get(scope["path"], router)(scope, receive, send)
+
+    return app
 
 
 def _described(serving: Serving) -> Handler:
@@ -179,7 +189,7 @@ def _predict(serving: Serving, shape: Shape) -> Handler:
 
     async def predict(request: Request) -> Response:
         note: Note = request.scope["note"]
-        within = _within(request, settings.timeout_s)
+        within = _within(note, settings.timeout_s)
         if not serving.ready:
             raise Wrong(503, "the server is not ready yet", headers={"retry-after": "1"})
         async with asyncio.timeout(within):
@@ -203,13 +213,13 @@ def _predict(serving: Serving, shape: Shape) -> Handler:
     return predict
 
 
-def _within(request: Request, most: float) -> float:
+def _within(note: Note, most: float) -> float:
     """Return the seconds that a request has. Raises :class:`Wrong` for a header that is no number of milliseconds."""
-    given = request.headers.get(TIMEOUT)
+    given = note.headers.get(TIMEOUT)
     if given is None:
         return most
-    if not (given.isascii() and given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
-        raise Wrong(400, f"{TIMEOUT} is no number of milliseconds")
+    if not (given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
+        raise Wrong(400, f"{TIMEOUT.decode()} is no number of milliseconds")
     return min(most, int(given) / 1000)
 
 

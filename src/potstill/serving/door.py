@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import hmac
 import json
+import random
 import re
 import sys
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +56,7 @@ class Note:
     alias: str = "none"
     more: dict[str, Any] = field(default_factory=dict)
     status: int = 0
+    headers: dict[bytes, bytes] = field(default_factory=dict)
     unread_s: float = 0.0  # how long it may have waited to be read
 
 
@@ -79,16 +80,17 @@ class Door:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        id = given.decode("ascii") if ID.fullmatch(given) else uuid.uuid4().hex
+        id = given.decode("ascii") if ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         note = scope["note"] = Note(id, "v2" if scope["path"].startswith("/v2") else "openai" if "completions" in scope["path"] else "native", time.monotonic())
+        note.headers = headers
         self.inside += 1
         try:
             await self._within(scope, _Body(receive), self._numbered(send, note), note, headers)
         finally:
             self.inside -= 1
             took = time.monotonic() - note.began
-            self.measures.requests.labels(note.alias, note.protocol, str(note.status)).inc()
-            self.measures.latency.labels(note.protocol).observe(took)
+            self.measures.of(self.measures.requests, note.alias, note.protocol, str(note.status)).inc()
+            self.measures.of(self.measures.latency, note.protocol).observe(took)
             if scope["path"] not in LOOKS:
                 self.live.done(note.status, took)
             self._log(scope, note, took)
@@ -103,13 +105,13 @@ class Door:
             await self.app(scope, receive, send)
         except (Gone, ClientDisconnect):
             note.status = GONE
-            self.measures.cancelled.labels("disconnect").inc()
+            self.measures.of(self.measures.cancelled, "disconnect").inc()
         except Exception as error:
             wrong = told(error)
             if wrong.status == 500:
                 note.more["error"] = _where(error)
             if wrong.status == 504:
-                self.measures.cancelled.labels("deadline").inc()
+                self.measures.of(self.measures.cancelled, "deadline").inc()
             if note.status:  # the answer has begun: all that can be done is to end it
                 raise
             await receive.pour_away()
@@ -234,16 +236,19 @@ async def reply(send: Send, status: int, value: Any, headers: Any = None) -> Non
 async def body_of(request: Request, most: int) -> bytes:
     """Return a request's body. Raises :class:`Wrong` for one of more than ``most`` bytes, before it is read where it says so itself."""
     large = Wrong(413, f"the body is larger than {most:,} bytes", "send less at a time", headers={"connection": "close"})
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
+    length = request.scope["note"].headers.get(b"content-length", b"")
+    if length.isdigit() and (len(length) > 18 or int(length) > most):
         raise large
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
+    parts, size, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
         if size > most:
             raise large
-        parts.append(part)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def unless_gone(request: Request, work: Awaitable[Any]) -> Any:
