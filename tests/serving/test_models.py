@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 from potstill.errors import UserError
 from potstill.serving.models import Aliases, WrongBundle, open_model
+from potstill.serving.scheduler import Scheduler
 from potstill.serving.tuning import tune
 from tests.cascade.small import bundle
 
@@ -82,6 +84,24 @@ def test_a_bundle_is_opened_checked_and_measured(tmp_path):
     (tmp_path / "b" / "extra").write_text("x")
     with pytest.raises(WrongBundle, match="not as it was shipped"):
         open_model(tmp_path / "b")
+
+
+def test_rows_that_share_a_call_are_answered_as_they_are_alone_and_in_their_order(tmp_path):
+    model = open_model(bundle(tmp_path / "b"), batch=8)
+    asked = ["one two", "five", "", "w1 w2 w3 w4", "one two three", "Ελληνικά", "a b c d e f g", "five five"] * 4
+
+    async def work():
+        scheduler = Scheduler(1, 100, 30.0)
+        tasks = [asyncio.ensure_future(scheduler.submit(model, [{"text": text}, {"text": text[::-1]}])) for text in asked]
+        await asyncio.sleep(0)
+        runs = scheduler.calls
+        found = await asyncio.gather(*tasks)
+        scheduler.close()
+        assert runs == 1  # the others waited, and so had company
+        return found
+
+    for text, one in zip(asked, asyncio.run(work())):
+        np.testing.assert_allclose(one.scores, model.predictor.predict([{"text": text}, {"text": text[::-1]}], batch_size=1), atol=1e-6)
 
 
 class Predicts:
