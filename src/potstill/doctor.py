@@ -32,6 +32,7 @@ def examine(cwd: Path, home: Path) -> dict[str, dict[str, Any]]:
         "extra trees": _extra("trees"),
         "extra gguf": _extra("gguf"),
         "extra lora": _extra("lora"),
+        "extra fast": _extra("fast"),
         "disk": _disk(cwd, home),
         "label store": _store(home / "labels"),
         "quickstart": _demo(),

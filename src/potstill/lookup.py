@@ -15,7 +15,7 @@ EXTRA_OF = {
     "torch": "train", "transformers": "train", "accelerate": "train", "safetensors": "train", "pyarrow": "train",
     "sklearn": "train", "onnx": "train", "onnxruntime": "serve", "tokenizers": "serve", "starlette": "serve",
     "uvicorn": "serve", "prometheus_client": "serve", "lightgbm": "trees", "scipy": "trees", "gguf": "gguf",
-    "peft": "lora",
+    "peft": "lora", "uvloop": "fast",
 }  # fmt: skip
 
 

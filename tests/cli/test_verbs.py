@@ -230,7 +230,19 @@ class TestLooking:
 
     def test_doctor(self, potstill):
         found = json.loads(potstill("doctor", "--json").out)
-        assert {"machine", "core", "extra serve", "extra train", "extra trees", "extra gguf", "extra lora", "disk", "label store", "quickstart"} == set(found)
+        assert {
+            "machine",
+            "core",
+            "extra serve",
+            "extra train",
+            "extra trees",
+            "extra gguf",
+            "extra lora",
+            "extra fast",
+            "disk",
+            "label store",
+            "quickstart",
+        } == set(found)
         assert found["machine"]["cores"] >= 1
         assert "numpy" in potstill("doctor").out
 

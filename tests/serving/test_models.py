@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 
 from potstill.errors import UserError
 from potstill.serving.models import Aliases, WrongBundle, open_model
+from potstill.serving.scheduler import Scheduler
 from potstill.serving.tuning import tune
 from tests.cascade.small import bundle
 
@@ -71,7 +73,7 @@ def test_what_can_not_be_is_refused(aliases):
 def test_a_bundle_is_opened_checked_and_measured(tmp_path):
     found = open_model(bundle(tmp_path / "b"))
     assert found.tuned.chosen in found.tuned.tried
-    assert {way.batch for way in found.tuned.tried} == {1, 8, 32}
+    assert {way.batch for way in found.tuned.tried} == {1, 4, 8, 32}
     assert found.threads == 1  # a graph this small runs on one thread
     assert found.row_seconds == pytest.approx(1 / found.tuned.chosen.rows_per_s)
     scores = found.run(found.encode([{"text": "one two"}]))
@@ -82,6 +84,24 @@ def test_a_bundle_is_opened_checked_and_measured(tmp_path):
     (tmp_path / "b" / "extra").write_text("x")
     with pytest.raises(WrongBundle, match="not as it was shipped"):
         open_model(tmp_path / "b")
+
+
+def test_rows_that_share_a_call_are_answered_as_they_are_alone_and_in_their_order(tmp_path):
+    model = open_model(bundle(tmp_path / "b"), batch=8)
+    asked = ["one two", "five", "", "w1 w2 w3 w4", "one two three", "Ελληνικά", "a b c d e f g", "five five"] * 4
+
+    async def work():
+        scheduler = Scheduler(1, 100, 30.0)
+        tasks = [asyncio.ensure_future(scheduler.submit(model, [{"text": text}, {"text": text[::-1]}])) for text in asked]
+        await asyncio.sleep(0)
+        runs = scheduler.calls
+        found = await asyncio.gather(*tasks)
+        scheduler.close()
+        assert runs == 1  # the others waited, and so had company
+        return found
+
+    for text, one in zip(asked, asyncio.run(work())):
+        np.testing.assert_allclose(one.scores, model.predictor.predict([{"text": text}, {"text": text[::-1]}], batch_size=1), atol=1e-6)
 
 
 class Predicts:
@@ -119,6 +139,21 @@ def test_rows_share_a_call_only_where_that_is_worth_it(monkeypatch):
     assert chosen(lambda threads: Predicts(0.0, 0.01)).batch == 1
     assert chosen(lambda threads: Predicts(0.02, 0.0005)).batch > 1
     assert chosen(lambda threads: Predicts(0.02, 0.0005), batch=5).batch == 5
+
+
+def test_padding_is_worth_what_a_call_costs_by_itself(monkeypatch):
+    """By the length of a middling row: 20 ms a call and 5 a row make padding of 4 rows' length worth a call that is saved."""
+    clock = Clock()
+    monkeypatch.setattr("potstill.serving.tuning.time", clock)
+    monkeypatch.setattr("tests.serving.test_models.time", clock)
+
+    def worth(fixed, each, **more):
+        return tune(lambda threads: Predicts(fixed, each), [{"text": "a"}], **{"slots": 1, "seconds": 0.05, **more}).worth
+
+    assert worth(0.02, 0.005) == pytest.approx(4.0, rel=0.01)
+    assert worth(0.02, 0.005, batch=3) == pytest.approx(4.0, rel=0.01)
+    assert worth(0.0, 0.01) == worth(0.02, 0.005, batch=1) == 0.0
+    assert worth(0.02, 0.0) < 100.0
 
 
 def test_a_call_gets_more_threads_only_where_that_is_worth_it():

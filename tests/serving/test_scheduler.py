@@ -15,8 +15,8 @@ from potstill.serving.scheduler import Busy, Scheduler
 class Slow:
     """A model that takes ``seconds`` a call and answers each row with its length; a row "bad" breaks the call that it is in."""
 
-    def __init__(self, batch=1, seconds=0.05, threads=1):
-        self.batch, self.seconds, self.row_seconds, self.threads = batch, seconds, seconds, threads
+    def __init__(self, batch=1, seconds=0.05, threads=1, worth=100.0):
+        self.batch, self.seconds, self.row_seconds, self.threads, self.worth = batch, seconds, seconds, threads, worth
         self.calls: list[list[str]] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -25,6 +25,9 @@ class Slow:
         if any(row["text"] == "bad" for row in rows):
             raise ValueError("bad")
         return [row["text"] for row in rows]
+
+    def length(self, item):
+        return len(item)
 
     def run(self, items):
         self.gate.wait(10)
@@ -78,6 +81,111 @@ def test_requests_of_one_model_share_a_call_and_those_of_others_do_not():
     scenario(work)
     assert one.calls == [["x"], ["a", "c", "d", "e"], ["f"]]
     assert other.calls == [["b"]]
+
+
+async def behind(scheduler, model, *texts):
+    """Submit texts while a call of another row runs; return the tasks, the first of which is that row's."""
+    model.gate.clear()
+    first = asyncio.ensure_future(scheduler.submit(model, rows("x")))
+    await asyncio.sleep(0.02)
+    tasks = [asyncio.ensure_future(scheduler.submit(model, rows(text))) for text in texts]
+    await asyncio.sleep(0.02)
+    return [first, *tasks]
+
+
+def test_company_is_of_like_length_and_the_oldest_is_always_in_it():
+    model = Slow(batch=3, worth=2.0, seconds=0.01)
+
+    async def work(scheduler):
+        tasks = await behind(scheduler, model, "a" * 9, "b", "c" * 8, "d" * 2, "e" * 10, "f" * 9, "g")
+        model.gate.set()
+        return await asyncio.gather(*tasks)
+
+    found = scenario(work)
+    assert model.calls[1:] == [["a" * 9, "f" * 9, "c" * 8], ["b", "g", "d" * 2], ["e" * 10]]  # order of coming among equals, padding of at most 2
+    assert [one.scores.item() for one in found] == [1, 9, 1, 8, 2, 10, 9, 1]
+    assert all(one.tokenize_s > 0 for one in found[1:])
+
+
+def test_padding_is_counted_for_all_that_share_a_call():
+    model = Slow(batch=8, worth=3.0, seconds=0.01)
+
+    async def work(scheduler):
+        tasks = await behind(scheduler, model, "aa", "aa", "aa", "a" * 3, "a" * 4)
+        model.gate.set()
+        await asyncio.gather(*tasks)
+
+    scenario(work)
+    assert [[len(item) for item in call] for call in model.calls[1:]] == [[2, 2, 2, 3], [4]]  # the last would lengthen four others, by 5 in all
+
+
+def test_what_is_long_or_cannot_be_read_has_no_company_and_its_own_error():
+    model = Slow(batch=8, seconds=0.01)
+
+    async def work(scheduler):
+        tasks = await behind(scheduler, model, "bad", "a", "b" * 5_000, "c")
+        model.gate.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    found = scenario(work)
+    assert isinstance(found[1], ValueError)
+    assert [[len(item) for item in call] for call in model.calls[1:]] == [[1, 1], [5000]]
+    assert [one.scores.item() for one in (found[2], found[3], found[4])] == [1, 5000, 1]
+
+
+def test_one_of_a_batch_that_is_cancelled_takes_none_of_the_others_along():
+    model = Slow(batch=8, seconds=0.01)
+
+    async def work(scheduler):
+        tasks = await behind(scheduler, model, "a", "bb", "ccc", "dddd")
+        tasks[2].cancel()
+        model.gate.set()
+        await asyncio.sleep(0.012)  # the next call runs now, perhaps: one of its jobs leaves
+        tasks[3].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    found = scenario(work)
+    assert isinstance(found[2], asyncio.CancelledError)
+    assert isinstance(found[3], asyncio.CancelledError)
+    assert (found[1].scores.item(), found[4].scores.item()) == (1, 4)
+    assert all("bb" not in call for call in model.calls)
+
+
+def test_time_that_may_have_passed_unread_counts_towards_the_longest_wait():
+    async def work(scheduler):
+        model = Slow(seconds=0.1)
+        task = asyncio.ensure_future(scheduler.submit(model, rows("a")))
+        await asyncio.sleep(0)
+        scheduler.check(1, 0.1)
+        with pytest.raises(Busy, match=r"the wait is about 0\.4 s"):
+            scheduler.check(1, 0.2)
+        waits = asyncio.ensure_future(scheduler.submit(model, rows("b"), 0.14))
+        with pytest.raises(Busy, match="the most that may be"):
+            await waits  # 20 ms are left of 300
+        await task
+        scheduler.check(1, 0.2)  # where nothing runs nothing waits
+
+    scenario(work, max_wait_s=0.3)
+
+
+def test_the_foreseen_wait_learns_what_else_takes_the_loops_time():
+    async def work(scheduler):
+        model = Slow(seconds=0.002, batch=1)
+
+        async def other():
+            while True:
+                time.sleep(0.006)
+                await asyncio.sleep(0)
+
+        beside = asyncio.ensure_future(other())
+        await asyncio.gather(*(scheduler.submit(model, rows("a")) for _ in range(40)))
+        beside.cancel()
+        assert scheduler.stretch > 1.5
+        for _ in range(80):
+            await scheduler.submit(model, rows("a"))
+        assert scheduler.stretch < 1.1
+
+    scenario(work, max_queue=100)
 
 
 def test_a_full_queue_refuses_and_a_request_larger_than_it_may_come_where_nothing_waits():
@@ -188,7 +296,9 @@ class Quick(Slow):
         return super().run(items)
 
 
-def test_on_a_single_core_short_calls_need_no_thread_and_long_ones_have_one():
+def test_on_a_single_core_short_calls_need_no_thread_and_long_ones_have_one(monkeypatch):
+    monkeypatch.setattr("potstill.serving.scheduler.SMOOTH", 0.0)  # what a busy machine makes of a call's time must not decide
+
     async def work(scheduler):
         quick = Quick(batch=4)
         found = await asyncio.gather(*(scheduler.submit(quick, rows("a" * i)) for i in range(12)))

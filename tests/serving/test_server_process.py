@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -31,6 +33,20 @@ def test_torch_scipy_and_pyarrow_are_not_in_the_process_and_it_ends_with_0(folde
         assert json.loads(running.told.read_text()) == []
         assert running.events("opened")[0]["workers"] >= 1
         assert "rows/s" in running.until(r"tickets: \d+ calls at a time, 1 thread a call, batches of \d+ .*rows/s.*").group(0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop is not made for Windows")
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_it_runs_on_uvloop_where_that_is_installed_and_else_on_asyncio(folder, tmp_path, loop):
+    env = {}
+    if loop == "asyncio":
+        (tmp_path / "uvloop.py").write_text('raise ModuleNotFoundError("not here", name="uvloop")\n')
+        env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with serving(folder / "tickets", folder=tmp_path, env=env) as running:
+        running.until(rf"listening on \S+, by {loop}'s event loop")
+        with running.client() as client:
+            assert client.post("/v1/predict", json={"inputs": ["a"]}).status_code == 200
+        assert running.stop() == 0
 
 
 def test_keys_are_wanted_and_neither_they_nor_inputs_are_written(folder, tmp_path):

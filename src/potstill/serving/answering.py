@@ -64,10 +64,13 @@ class Answering:
     hooks: list[Hook] = field(default_factory=list)
     behind: dict[str, Behind] = field(default_factory=dict)
 
-    async def answer(self, alias: str, model: Model, rows: Sequence[Row], within_s: float) -> Answered:
-        """Return the rows' answers. Raises :class:`scheduler.Busy`, :class:`Refused`, and DataError for rows that the model can't read."""
+    async def answer(self, alias: str, model: Model, rows: Sequence[Row], within_s: float, unread_s: float = 0.0) -> Answered:
+        """Return the rows' answers; ``unread_s``: see :meth:`scheduler.Scheduler.submit`.
+
+        Raises :class:`scheduler.Busy`, :class:`Refused`, and DataError for rows that the model can't read.
+        """
         began = time.monotonic()
-        scored = await self.scheduler.submit(model, rows)
+        scored = await self.scheduler.submit(model, rows, unread_s)
         seconds = {"queue": scored.queue_s, "tokenize": scored.tokenize_s, "infer": scored.infer_s}
         sure, passed = model.passes_on(scored.scores)
         places = np.flatnonzero(passed).tolist()
@@ -93,7 +96,7 @@ class Answering:
         found, reasons = await behind.ask(asked, width, max(0.0, within_s), model.policy.limits)
         flags = {place: reason for place, reason in zip(places, reasons) if reason}
         for reason in flags.values():
-            self.measures.flagged.labels(alias, reason).inc()
+            self.measures.of(self.measures.flagged, alias, reason).inc()
         if flags and model.policy.limits.unreachable == "refuse":
             raise Refused(next(iter(flags.values())))
         return {place: scores for place, scores in zip(places, found) if scores is not None}, flags
@@ -125,11 +128,11 @@ class Answering:
     def _count(self, alias: str, model: Model, predictions: Sequence[Prediction], seconds: Mapping[str, float], taught: int) -> None:
         for who in ("student", "teacher"):
             if count := sum(one.served_by == who for one in predictions):
-                self.measures.rows.labels(alias, who).inc(count)
+                self.measures.of(self.measures.rows, alias, who).inc(count)
         for part, took in seconds.items():
-            self.measures.parts.labels(part).observe(took)
+            self.measures.of(self.measures.parts, part).observe(took)
         if taught and model.policy is not None:
-            self.measures.usd.labels(alias).inc(taught * model.policy.limits.usd_per_1000 / 1000)
+            self.measures.of(self.measures.usd, alias).inc(taught * model.policy.limits.usd_per_1000 / 1000)
 
     async def close(self) -> None:
         for teacher in {id(teacher): teacher for teacher in self.teachers.values()}.values():

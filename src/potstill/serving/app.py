@@ -29,7 +29,7 @@ from .writing import Writing
 from .written import Form
 
 Handler = Callable[[Request], Awaitable[App]]  # what it returns is the response
-TIMEOUT = "x-timeout-ms"  # a request may ask for less time than the server allows
+TIMEOUT = b"x-timeout-ms"  # a request may ask for less time than the server allows
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Serving:
         self.live = Live(lambda: self.scheduler.all_waiting)
         self.writing = Writing(self.scheduler, self.measures, self.live, self.settings)
         self.answering.hooks.append(self.live)
-        self.door = Door(Router(_routes(self), default=_nowhere), self.settings, self.keys, self.measures, self.live)
+        self.door = Door(_straight(_routes(self)), self.settings, self.keys, self.measures, self.live, self.scheduler)
         self.measures.watch("potstill_queue_rows", "Rows that wait.", lambda: self.scheduler.all_waiting)
         self.measures.watch("potstill_running_rows", "Rows that are worked on.", lambda: self.scheduler.all_running)
         self.measures.watch("potstill_requests_inside", "Requests that are not answered yet.", lambda: self.door.inside)
@@ -114,6 +114,16 @@ def _routes(serving: Serving) -> list[Route]:
     )  # fmt: skip
     serving.places = [(method, path) for method, path, _ in table]
     return [Route(path, _Place(method, handler)) for method, path, handler in table]
+
+
+def _straight(routes: Sequence[Route]) -> App:
+    """Return an ASGI application: the place whose whole path was asked for, found at once; any other by the router."""
+    router, whole = Router(routes, default=_nowhere), {route.path: route.app for route in routes if "{" not in route.path}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await whole.get(scope["path"], router)(scope, receive, send)
+
+    return app
 
 
 def _described(serving: Serving) -> Handler:
@@ -184,7 +194,7 @@ def _predict(serving: Serving, shape: Shape, form: Form) -> Handler:
 
     async def predict(request: Request) -> App:
         note: Note = request.scope["note"]
-        within = _within(request, settings.timeout_s)
+        within = _within(note, settings.timeout_s)
         if not serving.ready:
             raise Wrong(503, "the server is not ready yet", headers={"retry-after": "1"})
         until = asyncio.get_running_loop().time() + within
@@ -196,7 +206,7 @@ def _predict(serving: Serving, shape: Shape, form: Form) -> Handler:
                 return await serving.writing.answer(request, form, alias, model, body, until)
             rows = shapes.rows_of(shape.rows(body, model), model.predictor.fields, bounds)
             note.more["rows"] = len(rows)
-            found = await unless_gone(request, serving.answering.answer(alias, model, rows, within))
+            found = await unless_gone(request, serving.answering.answer(alias, model, rows, within, note.unread_s))
         note.more |= {f"{part}_ms": round(1000 * took, 3) for part, took in found.seconds.items()}
         note.more["taught"] = sum(one.served_by == "teacher" for one in found.predictions)
         if flags := sorted({one.flag for one in found.predictions if one.flag}):
@@ -211,13 +221,13 @@ def _predict(serving: Serving, shape: Shape, form: Form) -> Handler:
     return predict
 
 
-def _within(request: Request, most: float) -> float:
+def _within(note: Note, most: float) -> float:
     """Return the seconds that a request has. Raises :class:`Wrong` for a header that is no number of milliseconds."""
-    given = request.headers.get(TIMEOUT)
+    given = note.headers.get(TIMEOUT)
     if given is None:
         return most
-    if not (given.isascii() and given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
-        raise Wrong(400, f"{TIMEOUT} is no number of milliseconds")
+    if not (given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
+        raise Wrong(400, f"{TIMEOUT.decode()} is no number of milliseconds")
     return min(most, int(given) / 1000)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 Row = Mapping[str, str]
+SHORT = 2_000  # characters of a job that may have company: to read them takes the event loop's thread well below a millisecond
 
 
 class Runs(Protocol):
@@ -27,6 +28,13 @@ class Runs(Protocol):
     @property
     def row_seconds(self) -> float:
         """How long a row takes a worker, about: measured at the start."""
+
+    @property
+    def worth(self) -> float:
+        """How much padding a call that is saved is worth, in units of length: see :func:`tuning.worth`."""
+
+    def length(self, item: Any) -> int:
+        """What an item's cost grows with."""
 
     def encode(self, rows: Sequence[Row]) -> list[Any]: ...
 
@@ -53,13 +61,46 @@ class Scored:
 
 @dataclass(eq=False)
 class Job:
-    """A request's rows, waiting. ``gone``: nobody waits for the answer any more; a worker looks at it between batches."""
+    """A request's rows, waiting. ``gone``: nobody waits for the answer any more; a worker looks at it between batches.
+
+    ``items``: the rows, encoded, where that was needed before their turn; ``length`` is then the longest's. ``apart``: no company is sought for it.
+    """
 
     model: Runs
     rows: Sequence[Row]
     answer: asyncio.Future[Scored]
     since: float
     gone: bool = False
+    apart: bool = False
+    items: list[Any] | None = None
+    length: int = 0
+    tokenize_s: float = 0.0
+
+    def short(self) -> bool:
+        return sum(len(text) for row in self.rows for text in row.values()) <= SHORT
+
+
+def encode(jobs: Sequence[Job]) -> None:
+    """Encode short jobs of one model, together; the others, and what can't be read, stay ``apart``: their own call says what is wrong."""
+    for job in jobs:
+        job.apart = not job.short()
+    jobs = [job for job in jobs if not job.apart]
+    if not jobs:
+        return
+    model, began = jobs[0].model, time.perf_counter()
+    try:
+        items = model.encode([row for job in jobs for row in job.rows])
+    except Exception:
+        for job in jobs:
+            job.apart = len(jobs) == 1
+            if not job.apart:
+                encode([job])
+        return
+    took, start = time.perf_counter() - began, 0
+    for job in jobs:
+        job.items = items[start : start + len(job.rows)]
+        start += len(job.rows)
+        job.length, job.tokenize_s = max(map(model.length, job.items)), took * len(job.rows) / len(items)
 
 
 def here(jobs: list[Job], found: asyncio.Future[Any]) -> asyncio.Future[Any]:
@@ -77,11 +118,12 @@ def work(jobs: list[Job]) -> tuple[np.ndarray | None, float, float]:
     began = time.perf_counter()
     if all(job.gone for job in jobs):
         return None, 0.0, 0.0
-    items = model.encode([row for job in jobs for row in job.rows])
+    before = sum(job.tokenize_s for job in jobs)
+    items = [item for job in jobs for item in (model.encode(job.rows) if job.items is None else job.items)]
     encoded = time.perf_counter()
     parts = []
     for start in range(0, len(items), model.batch):
         if all(job.gone for job in jobs):
             return None, 0.0, 0.0
         parts.append(model.run(items[start : start + model.batch]))
-    return np.concatenate(parts), encoded - began, time.perf_counter() - encoded
+    return np.concatenate(parts), before + encoded - began, time.perf_counter() - encoded

@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import hmac
 import json
+import random
 import re
 import sys
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,8 @@ from ..errors import BundleError, DataError, UserError
 from .answering import Refused
 from .live import Live
 from .measures import Measures
-from .scheduler import Busy
+from .pulse import Pulse
+from .scheduler import Busy, Scheduler
 from .settings import Keys, Settings
 from .shapes import NATIVE, V2, Wrong, dumps
 
@@ -35,6 +36,7 @@ ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")  # of a request: what may be told bac
 OPEN = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready")  # for whoever starts and stops servers: no key is asked for
 LOOKS = (*OPEN, "/metrics", "/", "/v1/live", "/favicon.ico")  # of whoever watches: no traffic, and not worth a line in the log
 ADMIN = "/v1/admin/"
+ASKS = ("/predict", "/completions", "/infer")  # of a model
 LOOK_AFTER_S = 0.02  # from when on it is watched whether the client still waits: most answers are there sooner
 POURED, POUR_S = 16_000_000, 1.0  # bytes and seconds of a refused body that are read nevertheless
 GONE = 499  # the client has left: nobody reads the answer, the log does
@@ -54,6 +56,8 @@ class Note:
     alias: str = "none"
     more: dict[str, Any] = field(default_factory=dict)
     status: int = 0
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    unread_s: float = 0.0  # how long it may have waited to be read
 
 
 @dataclass
@@ -65,8 +69,10 @@ class Door:
     keys: Keys
     measures: Measures
     live: Live
+    scheduler: Scheduler
     stopping: bool = False
     inside: int = 0
+    pulse: Pulse = field(default_factory=Pulse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,16 +80,17 @@ class Door:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        id = given.decode("ascii") if ID.fullmatch(given) else uuid.uuid4().hex
+        id = given.decode("ascii") if ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         note = scope["note"] = Note(id, "v2" if scope["path"].startswith("/v2") else "openai" if "completions" in scope["path"] else "native", time.monotonic())
+        note.headers = headers
         self.inside += 1
         try:
             await self._within(scope, _Body(receive), self._numbered(send, note), note, headers)
         finally:
             self.inside -= 1
             took = time.monotonic() - note.began
-            self.measures.requests.labels(note.alias, note.protocol, str(note.status)).inc()
-            self.measures.latency.labels(note.protocol).observe(took)
+            self.measures.of(self.measures.requests, note.alias, note.protocol, str(note.status)).inc()
+            self.measures.of(self.measures.latency, note.protocol).observe(took)
             if scope["path"] not in LOOKS:
                 self.live.done(note.status, took)
             self._log(scope, note, took)
@@ -92,16 +99,19 @@ class Door:
         """Answer, and turn whatever goes wrong into a status and a body of the request's protocol."""
         try:
             self._gate(scope["path"], headers)
+            if scope["path"].endswith(ASKS):  # a request that will be refused is refused before it is read
+                note.unread_s = self.pulse.unread_s()
+                self.scheduler.check(1, note.unread_s)
             await self.app(scope, receive, send)
         except (Gone, ClientDisconnect):
             note.status = GONE
-            self.measures.cancelled.labels("disconnect").inc()
+            self.measures.of(self.measures.cancelled, "disconnect").inc()
         except Exception as error:
             wrong = told(error)
             if wrong.status == 500:
                 note.more["error"] = fault(error)
             if wrong.status == 504:
-                self.measures.cancelled.labels("deadline").inc()
+                self.measures.of(self.measures.cancelled, "deadline").inc()
             if note.status:  # the answer has begun: all that can be done is to end it
                 raise
             await receive.pour_away()
@@ -228,16 +238,19 @@ async def reply(send: Send, status: int, value: Any, headers: Any = None) -> Non
 async def body_of(request: Request, most: int) -> bytes:
     """Return a request's body. Raises :class:`Wrong` for one of more than ``most`` bytes, before it is read where it says so itself."""
     large = Wrong(413, f"the body is larger than {most:,} bytes", "send less at a time", headers={"connection": "close"})
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and (len(length) > 18 or int(length) > most):
+    length = request.scope["note"].headers.get(b"content-length", b"")
+    if length.isdigit() and (len(length) > 18 or int(length) > most):
         raise large
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
+    parts, size, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        parts.append(message.get("body", b""))
+        size, more = size + len(parts[-1]), message.get("more_body", False)
         if size > most:
             raise large
-        parts.append(part)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def unless_gone(request: Request, work: Awaitable[Any]) -> Any:

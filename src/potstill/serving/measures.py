@@ -16,6 +16,7 @@ class Measures:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.found: dict[tuple[Any, ...], Any] = {}
         of: dict[str, Any] = {"registry": self.registry}
         self.requests = Counter("potstill_requests", "Requests by model, protocol and status.", ("model", "protocol", "code"), **of)
         self.rows = Counter("potstill_rows", "Rows answered, by who answered.", ("model", "served_by"), **of)
@@ -28,6 +29,13 @@ class Measures:
         self.token = Histogram("potstill_token_seconds", "Mean time between two tokens of an answer.", ("model",), buckets=SECONDS, **of)
         self.usd = Counter("potstill_teacher_usd", "Dollars that passed-on rows cost, by the policy's price.", ("model",), **of)
         self.ready = Gauge("potstill_ready", "Whether all bundles have answered their probes as they should.", **of)
+
+    def of(self, measure: Any, *labels: str) -> Any:
+        """Return what counts under these labels: looked up once, for the lookup costs more than to count."""
+        key = (measure, *labels)
+        if (found := self.found.get(key)) is None:
+            found = self.found[key] = measure.labels(*labels)
+        return found
 
     def watch(self, name: str, words: str, value: Callable[[], float]) -> None:
         """Show what ``value`` returns whenever it is asked for."""

@@ -45,6 +45,7 @@ class Model:
     tuned: Tuned
     policy: policies.Policy | None
     thresholds: np.ndarray  # of the policy, by label
+    worth: float = 0.0  # how much padding a call that is saved is worth, in units of length
 
     @property
     def batch(self) -> int:
@@ -64,6 +65,9 @@ class Model:
 
     def encode(self, rows: Sequence[Mapping[str, str]]) -> list[Item]:
         return self.predictor.encode(rows)
+
+    def length(self, item: Item) -> int:
+        return self.predictor.preprocess.length(item)
 
     def run(self, items: Sequence[Item]) -> np.ndarray:
         return self.predictor.scores_of(self.predictor.logits_of(items, batch_size=self.tuned.chosen.batch))
@@ -91,9 +95,16 @@ def open_model(path: Path, *, policy: Path | None = None, batch: int | None = No
     def open_with(threads: int) -> Predictor:
         return opened.setdefault(threads, opened.get(threads) or Predictor.open(path, threads=threads))
 
-    tuned = tune(open_with, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")], slots=slots, threads=_threads(path, slots), batch=batch)
+    rows, lengths = _by_length(predictor, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")])
+    tuned = tune(open_with, rows, slots=slots, threads=_threads(path, slots), batch=batch)
     thresholds = np.zeros(len(predictor.labels)) if rule is None else rule.thresholds(predictor.labels)
-    return Model(path, digest, opened[tuned.chosen.threads], tuned, rule, thresholds)
+    return Model(path, digest, opened[tuned.chosen.threads], tuned, rule, thresholds, tuned.worth * float(np.mean(lengths)))
+
+
+def _by_length(predictor: Predictor, rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[int]]:
+    """Return rows, the shortest first, as the server joins those that wait; and the lengths."""
+    lengths = [predictor.preprocess.length(item) for item in predictor.encode(rows)]
+    return [rows[place] for place in np.argsort(lengths, kind="stable")], lengths
 
 
 def open_bundle(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1) -> Opened:

@@ -1,4 +1,4 @@
-"""Rows that wait for a worker: bounded by count and by time, joined into batches, dropped where nobody waits for them any more.
+"""Rows that wait for a worker: bounded by count and by time, joined into batches of like length, dropped where nobody waits for them any more.
 
 Calls of many steps (answers that are written) share the workers in shifts (:mod:`shifts`): where both wait, calls and shifts get as long as each other.
 All state belongs to the event loop's thread; workers are threads that ONNX Runtime keeps busy outside of Python's lock.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from . import calls, shifts
@@ -23,6 +24,8 @@ SMOOTH = 0.1  # the weight of the last call in the running mean of seconds a row
 AT_ONCE_S = 0.005  # a call this short may run in the event loop's own thread: to hand it to another and back takes a good part of it
 CREDIT_S = 0.25  # by which calls may be ahead of shifts, or these of them, where both wait
 SLICE_S = 0.05  # such calls may hold the loop together for as long as it had for all else, at most this
+LOOKED = 64  # jobs, the oldest, among which the first one's company is sought
+STRETCHED = 20.0  # the most that the time beside calls is taken to stretch a wait by
 
 
 @dataclass
@@ -45,7 +48,10 @@ class Scheduler:
     busy: int = 0  # threads
     waiting_rows: int = 0
     running_rows: int = 0
+    ahead: Counter[Runs] = field(default_factory=Counter)  # rows that wait, by model
     row_seconds: dict[int, float] = field(default_factory=dict)  # by the model's id, a running mean
+    stretch: float = 1.0  # while rows wait: the time from one call's end to the next one's by what the call took, a running mean
+    ended: float | None = None  # when the last call ended, if rows waited then
     clock: Callable[[], float] = time.monotonic
     slicing: bool = False
     lead: float = 0.0  # seconds that shifts had of the workers more than calls, while both waited
@@ -54,15 +60,23 @@ class Scheduler:
         self.shifts = Shifts(shifts.GOING * self.workers)
         self.pool = ThreadPoolExecutor(self.workers, thread_name_prefix="infer")
 
-    async def submit(self, model: Runs, rows: Sequence[Row]) -> Scored:
-        """Return the rows' scores. Raises :class:`Busy` at once, or after the longest wait; cancelled, it takes its rows along."""
-        self._let_in(len(rows), self._expected_wait())
+    def check(self, rows: int = 1, unread_s: float = 0.0) -> None:
+        """Raise :class:`Busy` where so many rows can't wait, or would wait too long; ``unread_s``: how long they may have waited to be read."""
+        self._let_in(rows, self._expected_wait() + 2 * unread_s if self.busy >= self.workers else 0.0)
+
+    async def submit(self, model: Runs, rows: Sequence[Row], unread_s: float = 0.0) -> Scored:
+        """Return the rows' scores. Raises :class:`Busy` at once, or after the longest wait; cancelled, it takes its rows along.
+
+        ``unread_s`` counts twice: as long as it took to read the request it may take until its answer is written.
+        """
+        self.check(len(rows), unread_s)
         loop = asyncio.get_running_loop()
         job = Job(model, rows, loop.create_future(), self.clock())
         self.waiting.append(job)
         self.waiting_rows += len(rows)
+        self.ahead[model] += len(rows)
         self._start()
-        late = loop.call_later(self.max_wait_s, self._too_late, job)
+        late = loop.call_later(max(0.0, self.max_wait_s - 2 * unread_s), self._too_late, job)
         try:
             return await job.answer
         except asyncio.CancelledError:
@@ -120,14 +134,17 @@ class Scheduler:
         except ValueError:  # it runs, or has run
             return False
         self.waiting_rows -= len(job.rows)
+        self.ahead[job.model] -= len(job.rows)
+        if not self.ahead[job.model]:
+            del self.ahead[job.model]
         return True
 
     def _expected_wait(self) -> float:
         """Return how long a new row would wait: what is before it, by what rows have taken lately."""
         if self.busy < self.workers:
             return 0.0
-        ahead = sum(len(job.rows) * self._pace(job.model) * self._room(job.model) for job in self.waiting)
-        return ahead / self.workers * (2 if self.shifts.going else 1)  # every other moment is theirs
+        ahead = sum(rows * self._pace(model) * self._room(model) for model, rows in self.ahead.items())
+        return max(self.stretch, 2.0 if self.shifts.going else 1.0) * ahead / self.workers  # every other moment is the shifts'
 
     def _room(self, model: Runs | Steps) -> int:
         return min(model.threads, self.workers)
@@ -153,17 +170,29 @@ class Scheduler:
         return True
 
     def _next(self) -> list[Job]:
-        """Take the first job, and later ones of its model as long as all fit one batch."""
+        """Take the first job, so that none is left behind, and its company."""
         first = self.waiting[0]
-        taken, size = [first], len(first.rows)
-        for job in list(self.waiting)[1:]:
-            if size >= first.model.batch:
-                break
-            if job.model is first.model and size + len(job.rows) <= first.model.batch:
-                taken.append(job)
-                size += len(job.rows)
+        taken = [first, *self._company(first)]
         for job in taken:
             self._forget(job)
+        return taken
+
+    def _company(self, first: Job) -> list[Job]:
+        """Return the jobs whose rows share a call with the first one's: of its model, those nearest in length, as long as all fit one batch
+        and none costs more in padding than the call that it saves."""
+        model, size = first.model, len(first.rows)
+        if size >= model.batch or len(self.waiting) < 2:
+            return []
+        near = [job for job in islice(self.waiting, LOOKED) if job.model is model and len(job.rows) < model.batch and not job.apart]
+        calls.encode([job for job in near if job.items is None])
+        if first.items is None:
+            return []
+        others, taken, longest = [job for job in near if job is not first and job.items is not None], [], first.length
+        for job in sorted(others, key=lambda job: abs(job.length - first.length)):  # of equals the one that came first
+            rows, together = len(job.rows), max(longest, job.length)
+            if size + rows <= model.batch and size * (together - longest) + rows * (together - job.length) <= model.worth:
+                taken.append(job)
+                size, longest = size + rows, together
         return taken
 
     def _run(self, jobs: list[Job]) -> None:
@@ -179,6 +208,7 @@ class Scheduler:
             self.running_rows -= rows
             self.busy -= room
             self._settle(jobs, finished, began)
+            self.ended = self.clock() if self.waiting else None
             self._start()
 
         if self.alone and rows * self._pace(jobs[0].model) <= AT_ONCE_S:
@@ -257,6 +287,7 @@ class Scheduler:
             return
         model, rows = jobs[0].model, sum(len(job.rows) for job in jobs)
         self._spent(-(tokenize_s + infer_s) * self._room(model))
+        self._stretched(model, tokenize_s + infer_s)
         pace = (tokenize_s + infer_s) / rows
         self.row_seconds[id(model)] = (1 - SMOOTH) * self._pace(model) + SMOOTH * pace
         start = 0
@@ -264,6 +295,11 @@ class Scheduler:
             if not job.answer.done():
                 job.answer.set_result(Scored(found[start : start + len(job.rows)], began - job.since, tokenize_s, infer_s))
             start += len(job.rows)
+
+    def _stretched(self, model: Runs, took: float) -> None:
+        """Learn what else takes the time in which rows wait: to read requests and to refuse them, where cores are few."""
+        between = took if self.ended is None else (self.clock() - self.ended) * self.workers / self._room(model)
+        self.stretch = (1 - SMOOTH) * self.stretch + SMOOTH * min(STRETCHED, max(1.0, between / max(took, 1e-9)))
 
     async def drained(self) -> None:
         """Return when nothing waits and nothing runs."""

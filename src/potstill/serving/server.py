@@ -61,7 +61,7 @@ def serve(
 
 
 def _loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return what makes the event loop: uvloop, where there is one; it is not made for Windows."""
+    """Return what makes the event loop: uvloop (extra `fast`) where it is installed, else None: asyncio's own."""
     try:
         import uvloop
     except ImportError:
@@ -84,7 +84,9 @@ async def _serve(
     _on_signals(server, inside)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     opening = asyncio.create_task(_open(inside, served, list(asides.values())))
-    say(f"listening on http://{_shown(settings.host)}:{listener.getsockname()[1]}; not ready yet: opening {', '.join(one.name for one in served)}")
+    loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+    address = f"http://{_shown(settings.host)}:{listener.getsockname()[1]}"
+    say(f"listening on {address}, by {loop}'s event loop; not ready yet: opening {', '.join(one.name for one in served)}")
     try:
         await asyncio.wait({running, opening}, return_when=asyncio.FIRST_COMPLETED)
         if opening.done() and not opening.cancelled():

@@ -16,6 +16,7 @@ from .answering import Answered, Prediction, as_native
 from .models import Model
 
 Body = Mapping[str, Any]
+JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class Wrong(Exception):
@@ -268,7 +269,7 @@ def chunks(completion: Mapping[str, Any]) -> bytes:
 def dumps(value: Any) -> bytes:
     """Return JSON in ASCII: what came in as half a surrogate pair can go out again. Numbers that are none are told as null."""
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        return JSON.encode(value).encode()
     except ValueError:
         return json.dumps(_finite(value), separators=(",", ":")).encode()
 
