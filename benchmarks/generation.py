@@ -121,7 +121,7 @@ def answer(bundle: Path) -> dict[str, Any]:
     prompt = "Name three colors."
     code = (
         "import json, sys\nfrom pathlib import Path\nfrom potstill.serving.generator import Generator\n"
-        f"answers = Generator.open(Path({str(bundle / 'artifact')!r})).generate([{{'prompt': {prompt!r}}}], max_tokens=24)\n"
+        f"answers = Generator.open(Path({str(bundle)!r})).generate([{{'prompt': {prompt!r}}}], max_tokens=24)\n"
         "assert 'torch' not in sys.modules\nprint(json.dumps(answers[0].text))"
     )
     return {"prompt": prompt, "text": json.loads(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)}

@@ -89,8 +89,9 @@ def test_what_ships_is_sound_and_writes_without_torch(finished, tmp_path):
     done = subprocess.run([sys.executable, "-c", program, str(bundle), str(asked)], capture_output=True, text=True, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stderr
-    assert len(lines) == 5
-    assert all(line["completion"] for line in lines)
+    own = Generator.open(bundle).generate([{"prompt": row["prompt"]} for row in rows(5, seed=9)], max_tokens=12)
+    assert [line["completion"] for line in lines] == [one.text for one in own]  # an answer may be empty: so small a model may end at once
+    assert any(line["completion"] for line in lines)
 
 
 def test_a_row_is_found_again_with_what_everyone_measured(finished):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import sqlite3
 import threading
@@ -84,8 +85,13 @@ LIMITS = {"tokens": Limits(tokens=1500), "usd": Limits(usd=0.0015), "calls": Lim
 
 @pytest.mark.parametrize("kind", LIMITS)
 def test_a_budget_holds_under_sixteen_concurrent_calls(store, kind):
+    arrived, together = itertools.count(1), threading.Event()
+
     def held_up(body):
-        time.sleep(0.05)
+        """Answer nobody before nine are there at once, however slow the machine is."""
+        if next(arrived) >= 9:
+            together.set()
+        together.wait(30)
         return GOOD
 
     with stub(held_up) as script:
