@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from potstill.errors import UserError
-from potstill.serving.models import Aliases, WrongBundle, open_model
+from potstill.serving.models import LAST, Aliases, WrongBundle, open_beside, open_model
 from potstill.serving.scheduler import Scheduler
 from potstill.serving.tuning import tune
 from tests.cascade.small import bundle
@@ -84,6 +88,23 @@ def test_a_bundle_is_opened_checked_and_measured(tmp_path):
     (tmp_path / "b" / "extra").write_text("x")
     with pytest.raises(WrongBundle, match="not as it was shipped"):
         open_model(tmp_path / "b")
+
+
+def test_what_takes_anothers_place_gives_way_to_it_and_is_called_like_it(tmp_path):
+    before, niceness = open_model(bundle(tmp_path / "b")), []
+
+    def opened():
+        found = open_beside(tmp_path / "b", policy=None, batch=None, slots=1, before=before)
+        niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return found
+
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(opened).result()
+    assert found.tuned is before.tuned  # what would be measured beside others is how busy they are
+    assert found.digest == before.digest
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine
+    assert niceness == [LAST if sys.platform == "linux" else mine]
 
 
 def test_rows_that_share_a_call_are_answered_as_they_are_alone_and_in_their_order(tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from .behind import Teacher
 from .door import App, Door, Note, Receive, Scope, Send, body_of, log, unless_gone
 from .live import Live
 from .measures import CONTENT_TYPE, Measures
-from .models import NAME, Aliases, Model, Opened, open_bundle
+from .models import NAME, Aliases, Model, Opened, open_beside, open_bundle
 from .scheduler import Scheduler
 from .settings import Keys, Settings
 from .shapes import Bounds, Shape, Wrong
@@ -295,8 +297,7 @@ def _swap(serving: Serving) -> Handler:
         async with serving.changing:
             try:
                 rule = None if policy is None else Path(policy)
-                batch, slots = serving.settings.batch, serving.scheduler.workers
-                opened = await asyncio.to_thread(open_bundle, Path(bundle), policy=rule, batch=batch, slots=slots)
+                opened = await _beside(serving, name, Path(bundle), rule)
             except Exception as error:  # whatever it is, what is served stays as it was
                 raise Wrong(400, f"this bundle can't be served: {str(error).splitlines()[0][:300]}") from error
             _same_kind(serving, name, opened)
@@ -306,6 +307,18 @@ def _swap(serving: Serving) -> Handler:
         return _json(serving.aliases.told())
 
     return swap
+
+
+async def _beside(serving: Serving, name: str, bundle: Path, policy: Path | None) -> Opened:
+    """Return a bundle, opened in a thread that ends with it and gives way to those that answer."""
+    before = serving.aliases.by_name[name].models[0][0] if name in serving.aliases.by_name else None
+    batch, slots = serving.settings.batch, serving.scheduler.workers
+    thread = ThreadPoolExecutor(1, thread_name_prefix="open")
+    try:
+        work = partial(open_beside, bundle, policy=policy, batch=batch, slots=slots, before=before)
+        return await asyncio.get_running_loop().run_in_executor(thread, work)
+    finally:
+        thread.shutdown(wait=False)
 
 
 def _same_kind(serving: Serving, name: str, opened: Opened) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +27,7 @@ from .tuning import Tuned, tune
 from .writers import Writer, measure
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of what is served
+LAST = 19  # the niceness of a thread that gives way to all others
 
 
 Opened: TypeAlias = "Model | Writer"  # what stands under a name
@@ -80,9 +84,10 @@ class Model:
         return sure, np.asarray(~(sure > (self.thresholds[told] if told is not None else self.thresholds[0])))
 
 
-def open_model(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1) -> Model:
+def open_model(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1, before: Model | None = None) -> Model:
     """Open a bundle: every file's hash, the stored probes asked again, its policy if it has one, and how it is fast with ``slots`` threads.
 
+    ``before``: what it takes the place of while that answers. It is called in the same way then: what is measured beside others is not how fast it is.
     Raises :class:`WrongBundle` where something is not as it was shipped, :class:`UserError` for a policy of another bundle.
     """
     opened = {1: Predictor.open(path)}
@@ -96,9 +101,11 @@ def open_model(path: Path, *, policy: Path | None = None, batch: int | None = No
         return opened.setdefault(threads, opened.get(threads) or Predictor.open(path, threads=threads))
 
     rows, lengths = _by_length(predictor, rows or [dict.fromkeys(predictor.fields, "a few words to begin with")])
-    tuned = tune(open_with, rows, slots=slots, threads=_threads(path, slots), batch=batch)
+    if before is not None and predictor.max_batch is not None and predictor.max_batch < before.tuned.chosen.batch:
+        before = None
+    tuned = before.tuned if before is not None else tune(open_with, rows, slots=slots, threads=_threads(path, slots), batch=batch)
     thresholds = np.zeros(len(predictor.labels)) if rule is None else rule.thresholds(predictor.labels)
-    return Model(path, digest, opened[tuned.chosen.threads], tuned, rule, thresholds, tuned.worth * float(np.mean(lengths)))
+    return Model(path, digest, open_with(tuned.chosen.threads), tuned, rule, thresholds, tuned.worth * float(np.mean(lengths)))
 
 
 def _by_length(predictor: Predictor, rows: list[dict[str, str]]) -> tuple[list[dict[str, str]], list[int]]:
@@ -107,10 +114,10 @@ def _by_length(predictor: Predictor, rows: list[dict[str, str]]) -> tuple[list[d
     return [rows[place] for place in np.argsort(lengths, kind="stable")], lengths
 
 
-def open_bundle(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1) -> Opened:
+def open_bundle(path: Path, *, policy: Path | None = None, batch: int | None = None, slots: int = 1, before: Opened | None = None) -> Opened:
     """Open whatever kind of bundle there is. Raises what :func:`open_model` does, and :class:`UserError` for a policy of one that writes."""
     if describe(path)["head"].get("kind") != "tokens":
-        return open_model(path, policy=policy, batch=batch, slots=slots)
+        return open_model(path, policy=policy, batch=batch, slots=slots, before=before if isinstance(before, Model) else None)
     if policy is not None:
         raise UserError(f"{path} writes texts: no policy can pass them on to a teacher", place=str(policy), remedy="serve it without a policy")
     generators = {1: Generator.open(path)}
@@ -119,8 +126,18 @@ def open_bundle(path: Path, *, policy: Path | None = None, batch: int | None = N
     def open_with(threads: int) -> Generator:
         return generators.setdefault(threads, generators.get(threads) or Generator.open(path, threads=threads))
 
-    tuned = measure(open_with, _threads(path, slots))
-    return Writer(path, papers.digest(papers.manifest(path)), generators[tuned.chosen.threads], tuned, batch or BATCH)
+    tuned = before.tuned if isinstance(before, Writer) else measure(open_with, _threads(path, slots))
+    return Writer(path, papers.digest(papers.manifest(path)), open_with(tuned.chosen.threads), tuned, batch or BATCH)
+
+
+def open_beside(path: Path, *, policy: Path | None, batch: int | None, slots: int, before: Opened | None) -> Opened:
+    """Open a bundle while others answer, giving way to them: to hash its files and ask its probes takes seconds of a core that they may need.
+
+    For a thread of its own: what it gave up it can't have again. Threads have a niceness each on Linux alone; elsewhere they share as they are.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LAST)
+    return open_bundle(path, policy=policy, batch=batch, slots=slots, before=before)
 
 
 def _checked(path: Path, opened: Predictor | Generator) -> list[Probe]:
