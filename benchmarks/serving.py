@@ -47,7 +47,7 @@ class Size:
     """How long each part takes."""
 
     seconds: float = 4.0  # of one rate
-    rounds: int = 3
+    rounds: int = 2
     singles: int = 1000
     overload_s: float = 60.0
     swap_s: float = 20.0
