@@ -46,6 +46,7 @@ QUICK = {  # students that epochs are timed with: about a quarter and a seventh 
 }  # fmt: skip
 PAIRS = 20
 WAYS = ("sparse", "hidden", "sampled", "online")
+STUDENTS = ("half-depth", "half-width")
 Rows = dict[str, list[dict[str, str]]]
 
 
@@ -72,7 +73,7 @@ def parts(name: str, source: Path, sizes: Mapping[str, int]) -> Rows:
     return taken
 
 
-def recipe(name: str, epochs: int, *, way: str = "auto", tiny: bool = False) -> dict[str, Any]:
+def recipe(name: str, epochs: int, *, way: str = "auto", tiny: bool = False, only: Sequence[str] = STUDENTS) -> dict[str, Any]:
     usual = {"kind": "transformer", "from": "teacher", "epochs": epochs, "batch_size": BATCH, "learning_rate": RATE}
     depth = {"layers": 2 if tiny else 15, "choose": "importance"}
     return {
@@ -81,25 +82,25 @@ def recipe(name: str, epochs: int, *, way: str = "auto", tiny: bool = False) -> 
         "teacher": {
             "kind": "model", "model": str(teacher()), "max_length": 96, "license": "apache-2.0", "output_license": "apache-2.0", "tokens": {"way": way},
         },
-        "students": [{"name": "half-depth", **usual, **depth}, {"name": "half-width", **usual, "layers": 30, **WIDTH}],
+        "students": [one for one in ({"name": "half-depth", **usual, **depth}, {"name": "half-width", **usual, "layers": 30, **WIDTH}) if one["name"] in only],
         "requirement": {"quality": {"metric": "bits_per_byte", "max_drop": 0.5, "confidence": 0.95}},
         "training": {"evaluations": 2}, "threads": 1,
     }  # fmt: skip
 
 
-def write(name: str, source: Path, folder: Path, *, way: str, tiny: bool) -> Path:
+def write(name: str, source: Path, folder: Path, *, way: str, tiny: bool, only: Sequence[str] = STUDENTS) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for part, rows in parts(name, source, TINY if tiny else ROWS).items():
         (folder / f"{part}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
     path = folder / f"recipe-{way}.yaml"
-    path.write_text(yaml.safe_dump(recipe(name, 1 if tiny else EPOCHS, way=way, tiny=tiny), sort_keys=False), "utf-8")
+    path.write_text(yaml.safe_dump(recipe(name, 1 if tiny else EPOCHS, way=way, tiny=tiny, only=only), sort_keys=False), "utf-8")
     return path
 
 
 # ------------------------------------------------------------------------------------------------------- through the pipeline
-def run(name: str, source: Path, folder: Path, tiny: bool) -> dict[str, Any]:
+def run(name: str, source: Path, folder: Path, tiny: bool, only: Sequence[str] = STUDENTS) -> dict[str, Any]:
     """Run the recipe, or go on with it; return its figures, none of its texts, and what its bundle writes without torch."""
-    path = write(name, source, folder, way="auto", tiny=tiny)
+    path = write(name, source, folder, way="auto", tiny=tiny, only=only)
     command = [sys.executable, "-m", "potstill", "run", str(path), "--output", str(folder / "run")]
     print("$", " ".join(command), flush=True)
     if (code := subprocess.run(command, check=False).returncode) not in (0, 3):
@@ -286,6 +287,7 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "stores", "epochs"), nargs="+")
     parser.add_argument("--from", dest="source", type=Path, required=True)
     parser.add_argument("--set", dest="name", choices=SETS, default="instructions")
+    parser.add_argument("--students", choices=STUDENTS, nargs="+", default=STUDENTS, help="of run; one alone takes half the time, the other may follow")
     parser.add_argument("--way", choices=WAYS, help="one way alone, in this process: what the script calls itself with")
     parser.add_argument("--tiny", action="store_true", help="try it")
     options = parser.parse_args()
@@ -298,7 +300,7 @@ def main() -> None:
     found |= {"set": options.name, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
     for what in options.what:
         folder.mkdir(parents=True, exist_ok=True)
-        made = {"run": run, "stores": stores, "epochs": epochs}[what](options.name, options.source, folder, options.tiny)
+        made = {"run": partial(run, only=options.students), "stores": stores, "epochs": epochs}[what](options.name, options.source, folder, options.tiny)
         found |= made if isinstance(made, dict) else {what: made}
         target.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         print(f"figures: {target}", flush=True)
