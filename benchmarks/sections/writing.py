@@ -19,8 +19,8 @@ def generation(sets: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield the section: by set the students through the pipeline, then one student from each way of keeping."""
     yield "## Small language models out of a larger one"
     yield ""
-    yield "`python benchmarks/generation.py run stores epochs --from DIR`: SmolLM2-135M-Instruct, cut in half, on so few texts that a student of half its size is"
-    yield "far from it: what the table shows is what the teacher's answers are worth over the same texts alone, for as many steps. One seed; test rows"
+    yield "`python benchmarks/generation.py run stores epochs --from DIR`: SmolLM2-135M-Instruct, cut in half, on so few texts that a student of half its size"
+    yield "is far from it: what the table shows is what the teacher's answers are worth over the same texts alone, for as many steps. One seed; test rows"
     yield "resampled by prompt."
     for name, found in sets.items():
         yield from _set(name, found)
@@ -51,7 +51,8 @@ def _student(one: Mapping[str, Any]) -> str:
     quality, control, speed = one["quality"], one["control"], (one["speedup"] or {}).get("throughput")
     gain = control and control["gain"]
     cells = (
-        f"{one['name']}: {SHAPES[one['name']]}", f"{one['parameters'] / 1e6:.1f}M", f"{quality['bits_per_byte']:.3f}", f"{quality['perplexity']:.1f}", f"{one['fidelity']['kl']:.3f}",
+        f"{one['name']}: {SHAPES[one['name']]}", f"{one['parameters'] / 1e6:.1f}M", f"{quality['bits_per_byte']:.3f}", f"{quality['perplexity']:.1f}",
+        f"{one['fidelity']['kl']:.3f}",
         percent({"value": one["fidelity"]["agreement"], **{side: one["fidelity"][side] for side in ("low", "high")}}), percent(one["retention"]),
         f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else "-", one["precision"], f"{one['size_bytes'] / 1e6:.0f}",
         f"{speed['value']:.1f} [{speed['low']:.1f}, {speed['high']:.1f}]" if speed else "-",
