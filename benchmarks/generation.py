@@ -297,7 +297,7 @@ def main() -> None:
         return
     target = folder / "figures.json" if options.tiny else HERE / "results" / f"generation-{options.name}.json"
     found = json.loads(target.read_text("utf-8")) if target.is_file() else {}
-    found |= {"set": options.name, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
+    found |= {"set": options.name, "trained": {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}}
     for what in options.what:
         folder.mkdir(parents=True, exist_ok=True)
         made = {"run": partial(run, only=options.students), "stores": stores, "epochs": epochs}[what](options.name, options.source, folder, options.tiny)

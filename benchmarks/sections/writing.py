@@ -31,7 +31,8 @@ def _set(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     floors = {base["name"]: base["quality"]["bits_per_byte"] for base in found["baselines"]}
     told = ", ".join(f"{floor} {value:.2f}" for floor, value in floors.items())
     yield ""
-    yield f"**{name}**: {data['train']:,} rows to learn from, {found['epochs']} epochs in batches of {found['batch_size']}, {data['test']:,} test rows."
+    how = found["trained"]
+    yield f"**{name}**: {data['train']:,} rows to learn from, {how['epochs']} epochs in batches of {how['batch_size']}, {data['test']:,} test rows."
     yield f"Teacher: {teacher['quality']['bits_per_byte']:.3f} bits a byte, perplexity {teacher['quality']['perplexity']:.1f}; {told} bits a byte."
     yield ""
     yield "| " + " | ".join(COLUMNS) + " |"
