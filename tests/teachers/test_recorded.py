@@ -183,7 +183,7 @@ def test_files_that_cant_be_read(tmp_path):
         ("x.jsonl", b'{"text": \n', "no JSON"),
         ("l.jsonl", b"[1]\n", "no JSON object"),
         ("u.jsonl", b'{"text": "\xff", "label": "neg"}\n', "UTF-8"),
-        ("z.jsonl.gz", gzip.compress(b'{"text": "a", "label": "neg"}\n' * 50)[:-9], "can't be read"),
+        ("z.jsonl.gz", gzip.compress(b'{"text": "a", "label": "neg"}\n' * 50, mtime=0)[:-9], "can't be read"),
         ("p.parquet", b"PAR1 no", "can't be read"),
         ("t.txt", b"a", "no known kind"),
     ]:

@@ -163,13 +163,13 @@ def reply(ids, top) -> dict:
 
 def test_trap_45_a_server_s_echo_is_read_where_the_tokens_stand():
     top = [{"token_id:7": -0.5}, {"token_id:9": -0.7}]
-    assert told_of(reply(IDS, top), [IDS], ITEM) == [{7: -0.5, 6: -2.0}, {9: -0.7, 8: -3.0}]
+    assert told_of(reply(IDS, top), [IDS], ITEM, 4) == [{7: -0.5, 6: -2.0}, {9: -0.7, 8: -3.0}]
     with pytest.raises(ValueError, match="not those that were sent"):
-        told_of(reply([4, 6, 5, 8], top), [IDS], ITEM)  # as many, and others: it cut them otherwise
+        told_of(reply([4, 6, 5, 8], top), [IDS], ITEM, 4)  # as many, and others: it cut them otherwise
 
 
 def test_trap_46_a_server_gives_fewer_and_nothing_for_some():
-    told = told_of(reply(IDS, [{"token_id:7": None, "token_id:9": -0.5}, {}]), [IDS], ITEM)
+    told = told_of(reply(IDS, [{"token_id:7": None, "token_id:9": -0.5}, {}]), [IDS], ITEM, 4)
     coder = GivenCoder(Keep(1.0, 0.0, 4), 10)
     found = coder.decode([coder.given([list(one) for one in told], [list(one.values()) for one in told])])
     assert found["ids"][found["logprobs"] > -np.inf].tolist() == [9, 6, 8]
